@@ -1,0 +1,72 @@
+"""Softmax regression (multinomial logistic regression) on a CPU: fast, exact to the last bit, in one pass over X.
+
+Names load when they are used, so that `import fastsoftmax` costs no more than a look-up.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "softmax": "functional",
+    "log_softmax": "functional",
+    "logsumexp": "functional",
+    "one_hot": "functional",
+    "cross_entropy": "functional",
+    "cross_entropy_gradient": "functional",
+    "loss_gradient": "functional",
+    "predict_proba": "functional",
+    "SoftmaxModel": "model",
+    "Trainer": "trainer",
+    "set_num_threads": "_jit",
+    "get_num_threads": "_jit",
+}
+__all__ = [
+    "SoftmaxModel",
+    "Trainer",
+    "__version__",
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "datasets",
+    "get_num_threads",
+    "log_softmax",
+    "logsumexp",
+    "loss_gradient",
+    "one_hot",
+    "predict_proba",
+    "set_num_threads",
+    "softmax",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "datasets":
+        return import_module("fastsoftmax.datasets")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fastsoftmax' has no attribute {name!r}")
+    value = getattr(import_module(f"fastsoftmax.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+if TYPE_CHECKING:
+    from fastsoftmax import datasets
+    from fastsoftmax._jit import get_num_threads, set_num_threads
+    from fastsoftmax.functional import (
+        cross_entropy,
+        cross_entropy_gradient,
+        log_softmax,
+        logsumexp,
+        loss_gradient,
+        one_hot,
+        predict_proba,
+        softmax,
+    )
+    from fastsoftmax.model import SoftmaxModel
+    from fastsoftmax.trainer import Trainer

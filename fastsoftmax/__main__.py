@@ -1,0 +1,7 @@
+"""`python -m fastsoftmax`"""
+
+import sys
+
+from fastsoftmax.cli import main
+
+sys.exit(main())

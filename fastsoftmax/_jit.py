@@ -1,0 +1,321 @@
+"""The one place that spells Numba's options: flags, cache, serial and parallel twins, pointers, threads and forks.
+
+`kernel` compiles what is called inside kernels, `Pointer` a chunk function that drivers call without compiling it
+again, `Driver` the loop that calls it, once for one thread and once for many. Compiled code is kept on disk by a
+cache of our own: Numba's key holds no flags and no callee, so twins of one function would hit each other's entry,
+and an edit in another file would leave a stale result.
+"""
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import logging
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import numba.np.ufunc.parallel
+import numpy as np
+from numba.core.caching import NullCache
+from numba.core.ccallback import CFunc
+
+logger = logging.getLogger("fastsoftmax")
+JIT = not numba.config.DISABLE_JIT
+OPTIONS = {"error_model": "numpy", "nogil": True, "fastmath": False, "boundscheck": False}
+
+# ---- the cache
+
+
+def cache_folder() -> Path:
+    """The folder of compiled kernels: FASTSOFTMAX_CACHE_DIR, else a folder of ours in the user's cache folder."""
+    if chosen := os.environ.get("FASTSOFTMAX_CACHE_DIR"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        home = Path.home() / "Library" / "Caches"
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "fastsoftmax"
+
+
+@functools.cache
+def stamp() -> str:
+    """What every entry depends on: versions, Numba's settings and the source of all that is compiled."""
+    here = Path(__file__).parent
+    sources = [here / "_jit.py", here / "_simd.py", *sorted((here / "kernels").glob("*.py"))]
+    settings = [getattr(numba.config, name, None) for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
+    return repr((numba.__version__, np.__version__, sys.implementation.cache_tag, settings, digests))
+
+
+@functools.cache
+def _warn_uncached(reason: str) -> None:
+    logger.warning("kernels are compiled, not cached: %s", reason)
+
+
+class KernelCache(NullCache):  # type: ignore[misc]
+    """One checksummed file per key, named by the key: no index to tear, nothing to overwrite; it never raises."""
+
+    def __init__(self, function: Callable[..., Any], *flags: object) -> None:
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.flags = flags
+
+    def path(self, signature: Any, codegen: Any) -> Path:
+        folder = cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":
+            found = folder.stat()
+            if found.st_mode & 0o022 or found.st_uid not in (0, os.getuid()):  # what lies there is unpickled and run
+                raise PermissionError(f"others may write to {folder}")
+        key = repr((stamp(), self.name, self.flags, signature, codegen.magic_tuple()))
+        return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        try:
+            from numba.core.compiler import CompileResult
+
+            target_context.refresh()
+            blob = self.path(signature, target_context.codegen()).read_bytes()
+            if hashlib.sha256(blob[32:]).digest() != blob[:32]:  # LLVM must never see half an object file
+                raise ValueError("a damaged file")
+            return CompileResult._rebuild(target_context, *pickle.loads(blob[32:]))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            _warn_uncached(repr(error))
+            return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            from numba.core.serialize import dumps
+
+            if data.library.has_dynamic_globals:
+                raise ValueError(f"{self.name} holds an address")
+            blob, path = dumps(data._reduce()), self.path(signature, data.codegen)
+            scratch = path.with_suffix("." + uuid.uuid4().hex)
+            try:
+                scratch.write_bytes(hashlib.sha256(blob).digest() + blob)
+                os.replace(scratch, path)
+            finally:
+                scratch.unlink(missing_ok=True)
+        except Exception as error:
+            _warn_uncached(repr(error))
+
+
+# ---- what is compiled
+
+
+def kernel(function: Callable[..., Any], parallel: bool = False) -> Any:
+    """`function` compiled with every flag spelt out, and cached by all that it depends on."""
+    assert not function.__closure__, "bind callees as globals: the cache's key does not see a closure"
+    compiled = numba.njit(parallel=parallel, **OPTIONS)(function)
+    if JIT:
+        if hasattr(compiled, "_cache"):
+            compiled._cache = KernelCache(function, parallel)
+        else:
+            _warn_uncached("Numba's dispatcher has moved")
+    return compiled
+
+
+def by_layout(bodies: dict[type, Callable[..., Any]]) -> Callable[..., Any]:
+    """An operation on a design: its class picks the body, in Python at the call, in Numba when a caller is compiled."""
+
+    def operation(design: Any, *rest: Any) -> Any:
+        return bodies[type(design)](design, *rest)
+
+    def select(design: Any, *rest: Any) -> Any:
+        return bodies.get(getattr(design, "instance_class", object))
+
+    select.__signature__ = inspect.signature(next(iter(bodies.values())))  # type: ignore[attr-defined]
+    if JIT:
+        from numba.extending import overload
+
+        overload(operation, jit_options={"error_model": "numpy"})(select)
+    return operation
+
+
+class Pointer:
+    """A function compiled once per argument types to a C function pointer, which drivers take as an argument.
+
+    A driver that inlined it would compile it again, and its parallel twin a third time: with a pointer the twins
+    take 0.06 and 0.19 s. A call of a driver then costs 7 us more.
+    """
+
+    def __init__(self, function: Callable[..., Any], returns: Any = numba.types.float64) -> None:
+        self.function, self.returns = function, returns
+        self.compiled: dict[Any, Any] = {}
+        self.lock = threading.Lock()
+
+    def __call__(self, *examples: Any) -> Any:
+        """The pointer for arguments of the types of `examples`."""
+        if not JIT:
+            return self.function
+        types = tuple(map(numba.typeof, examples))
+        with self.lock:
+            if types not in self.compiled:
+                self.compiled[types] = self._compile(types)
+            return self.compiled[types]
+
+    def _compile(self, types: tuple[Any, ...]) -> Any:
+        start = time.perf_counter()
+        options = {name: OPTIONS[name] for name in ("error_model", "fastmath", "boundscheck")}
+        compiled: Any = CFunc(self.function, (types, self.returns), locals={}, options=options)
+        compiled._cache = KernelCache(self.function, "pointer")
+        compiled.compile()
+        verb = "loaded" if compiled.cache_hits else "compiled"
+        logger.info("%s %s in %.2f s", verb, self.function.__qualname__, time.perf_counter() - start)
+        return compiled
+
+
+class Driver:
+    """A loop over workers, `prange` in the source, as a serial and a parallel twin that give the same bits."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.serial, self.parallel = kernel(function), kernel(function, parallel=True)
+
+    def __call__(self, workers: int, *args: Any) -> Any:
+        if workers > 1:
+            with _parallel(workers) as allowed:
+                if allowed:
+                    return self.parallel(workers, *args)
+        return self.serial(workers, *args)
+
+
+# ---- threads and forks
+
+
+def _parent_started_threads() -> bool:
+    started = getattr(numba.np.ufunc.parallel, "_is_initialized", True)
+    return multiprocessing.parent_process() is not None and started
+
+
+# A forked child has none of its parent's threads: omp kills it where Numba had started them, and hangs it where anyone
+# else had used libgomp, which no flag tells. So a forked child takes the serial twins: the same bits.
+_forked = _parent_started_threads()
+_workqueue_busy = threading.Lock()
+_chosen_threads: int | None = None
+
+
+def _after_fork() -> None:
+    global _forked, _workqueue_busy
+    _forked, _workqueue_busy = True, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def set_num_threads(k: int) -> None:
+    """Use `k` threads from now on, in this library alone, and never more than Numba's limit (NUMBA_NUM_THREADS).
+
+    Results do not depend on it: the same bytes come back on any number of threads.
+
+    Parameters
+    ----------
+    k : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If `k` is not a positive integer.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs
+    >>> fs.set_num_threads(1)
+    >>> fs.get_num_threads()
+    1
+    """
+    global _chosen_threads
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"the number of threads must be an integer of at least 1, got {k!r}")
+    _chosen_threads = int(k)
+
+
+def get_num_threads() -> int:
+    """The number of threads that calls of this library use.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` set, or else Numba's limit, and never more than that.
+    """
+    limit = int(numba.config.NUMBA_NUM_THREADS)
+    return limit if _chosen_threads is None else min(_chosen_threads, limit)
+
+
+def worker_count(operations: float) -> int:
+    """How many workers a call of so many operations is worth: waking a thread costs what 200 000 of them do."""
+    return 1 if _forked or not JIT or operations < 4e5 else get_num_threads()
+
+
+@contextlib.contextmanager
+def _parallel(workers: int) -> Iterator[bool]:
+    """Whether the parallel twin may run, with so many of Numba's threads while it does."""
+    before = numba.get_num_threads()  # this starts Numba's threads
+    single = numba.threading_layer() == "workqueue"  # there two parallel calls at once abort the process
+    if single and (
+        threading.current_thread() is not threading.main_thread() or not _workqueue_busy.acquire(blocking=False)
+    ):
+        yield False
+        return
+    numba.set_num_threads(workers)
+    try:
+        yield True
+    finally:
+        numba.set_num_threads(before)
+        if single:
+            _workqueue_busy.release()
+
+
+# ---- memory for kernels
+
+LINE = 64  # bytes of a cache line: a vector that straddles two costs two loads
+
+
+def aligned(shape: tuple[int, ...], dtype: Any, fill: float | None = 0) -> np.ndarray[Any, Any]:
+    """An array on a cache line, filled with `fill`, or left as it comes if that is None."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(size + LINE, np.uint8) if fill is None else np.zeros(size + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    array: np.ndarray[Any, Any] = raw[start : start + size].view(dtype).reshape(shape)
+    if fill:
+        array[...] = fill
+    return array
+
+
+class _Writable:
+    """Gives a read-only array to NumPy as if it were writable."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = array
+        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+
+
+def flat(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A C-contiguous array in one dimension, of the one type that kernels take.
+
+    To Numba a read-only array is a type of its own; kernels write to outputs alone, so none needs that.
+    """
+    if not array.flags.writeable:
+        array = np.asarray(_Writable(array))
+    return array.reshape(-1)
+
+
+def cpu_name() -> str:
+    """The CPU that is compiled for, as LLVM calls it."""
+    from numba.core.registry import cpu_target
+
+    return str(cpu_target.target_context.codegen().magic_tuple()[1])

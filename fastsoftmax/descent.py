@@ -1,0 +1,98 @@
+"""Mini-batch descent over an objective: the state that an optimiser moves, and slices of steps that drivers take."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax import _jit
+from fastsoftmax.kernels import gradient, updates
+from fastsoftmax.objective import NONE, SLICE, SoftmaxObjective, Workspace, partition
+
+Array = NDArray[Any]
+
+
+class Descent:
+    """Weights of the scaled features, moved by one step a batch.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Over the training rows.
+    rule : Rule
+        The optimiser.
+    batch, micro : int
+        Rows of a step, and of the pieces in which its gradient is accumulated.
+    share : float
+        What a batch's gradient is multiplied by, times its rows: n / S.
+    l2 : float
+        Penalty on the weights.
+    fit_intercept : bool
+        Whether the intercept moves, or stays 0.
+    average : bool
+        Whether to keep the mean of the weights over the steps.
+    """
+
+    def __init__(
+        self,
+        objective: SoftmaxObjective,
+        rule: updates.Rule,
+        *,
+        batch: int,
+        micro: int,
+        share: float,
+        l2: float,
+        fit_intercept: bool,
+        average: bool,
+    ) -> None:
+        self.objective, self.rule, self.batch, self.micro = objective, rule, batch, micro
+        self.share, self.l2, self.averaged = share, l2, 0
+        c, dtype = objective.c, objective.dtype
+        self.part = partition(objective.design, dtype, c, micro)
+        row = 4.0 * self.part.classes * self.part.ld
+        self.step_operations = row * batch
+        workers = min(_jit.worker_count(row * micro), self.part.chunks)
+        self.space = Workspace(objective, self.part, workers, wanted=True)
+        zero = np.zeros((c, objective.design.m), dtype)
+        self.W, self.b = objective.fold(zero, None)
+        size, shift = c * self.part.ld, c if fit_intercept else 0
+        moments = (rule.momentum > 0 or rule.kind == updates.ADAM, rule.kind == updates.ADAM, average)
+        scale = np.zeros(self.part.ld, dtype)
+        scale[: objective.design.m] = objective.scale
+
+        def arrays(length: int) -> list[Array]:
+            return [_jit.aligned((length if used else 0,), dtype) for used in (True, *moments)]
+
+        self.state = gradient.State._make([scale, *arrays(size), *arrays(shift), np.ones(2)])
+
+    def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], start: int, stop: int, averaging: bool) -> None:
+        """Batches start..stop of `order`, whose steps have these rates; losses add up in `take_loss`."""
+        part, space = self.part, self.space
+        arguments = space.arguments(order, self.W, self.b)
+        counted = self.averaged if averaging else -len(rates) - 1
+        gradient.steps(
+            space.workers, *arguments, self.batch, self.micro, part.size, start, stop, part.block, part.tile,
+            part.wide, space.G, space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses,
+            self.rule, rates, self.l2, self.share, float(counted - start), self.state,
+        )  # fmt: skip
+        self.averaged += stop - start if averaging else 0
+
+    def batches_per_slice(self) -> int:
+        """How many steps a call of the driver may take, so that Ctrl-C is heard."""
+        return max(1, int(SLICE / 4 / self.step_operations))
+
+    def take_loss(self) -> float:
+        """The sum of the losses of all rows since the last call, each before its batch's step."""
+        loss = self.space.loss()
+        self.space.losses[:] = 0
+        return loss
+
+    def weights(self, averaged: bool) -> tuple[Array, Array]:
+        """Copies of coef (c, m) and intercept (c,), of the scaled features."""
+        c, m = self.objective.c, self.objective.design.m
+        state = self.state
+        coef = state.coef_average if averaged else state.coef
+        intercept = state.intercept_average if averaged else state.intercept
+        full = np.zeros(c, self.objective.dtype)
+        full[: len(intercept)] = intercept
+        return coef.reshape(c, self.part.ld)[:, :m].copy(), full

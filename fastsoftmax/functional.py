@@ -1,0 +1,491 @@
+"""The public functions: softmax and its kin, cross-entropy, and the fused pass of softmax regression."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastsoftmax import _jit
+from fastsoftmax.design import as_array, as_design
+from fastsoftmax.kernels import cross_entropy as ce
+from fastsoftmax.kernels import softmax as sm
+from fastsoftmax.objective import SoftmaxObjective
+from fastsoftmax.targets import CheckedTargets, as_labels, as_targets
+
+Reduction = Literal["mean", "sum", "none"]
+Floats = NDArray[Any]
+
+# ---- softmax, log_softmax, logsumexp
+
+
+def _as_logits(Z: ArrayLike, name: str = "Z") -> Floats:
+    array = as_array(Z, name)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _rows_per_block(c: int, itemsize: int) -> int:
+    """Rows of a class-major block: its logits fit 32 KB of L1."""
+    return max(16, min(512, (32 << 10) // (c * itemsize) // 16 * 16))
+
+
+def _check_out(out: Floats | None, like: Floats) -> Floats:
+    if out is None:
+        return np.empty_like(like, order="C", subok=False)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if out.shape != like.shape or out.dtype != like.dtype:
+        raise ValueError(f"out must be {like.dtype} of shape {like.shape}, got {out.dtype} of shape {out.shape}")
+    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        raise ValueError("out must be C-contiguous, aligned and writable")
+    return out
+
+
+def _normalise(Z: ArrayLike, axis: int, out: Floats | None, mode: int) -> Floats:
+    """One of the three functions of `kernels.softmax` over any axis of any array."""
+    logits = _as_logits(Z)
+    if logits.ndim == 0:
+        raise ValueError("Z must have at least one dimension, got a scalar")
+    if not -logits.ndim <= axis < logits.ndim:
+        raise ValueError(f"axis must be from {-logits.ndim} to {logits.ndim - 1} for shape {logits.shape}, got {axis}")
+    axis %= logits.ndim
+    shape, c = logits.shape, logits.shape[axis]
+    result = (
+        np.empty(shape[:axis] + shape[axis + 1 :], logits.dtype) if mode == sm.LOGSUMEXP else _check_out(out, logits)
+    )
+    if c == 0:
+        raise ValueError(f"Z has no class along axis {axis}: shape {shape}")
+    if result.size == 0:
+        return result
+    if out is not None and out is not logits and np.may_share_memory(out, logits):
+        same = out.ctypes.data == logits.ctypes.data and logits.flags.c_contiguous
+        logits = logits if same else logits.copy()
+    flat, inner = _jit.flat(np.require(logits, requirements=("C", "A"))), math.prod(shape[axis + 1 :])
+    B = 0 if inner == 1 and c >= sm.FEW else _rows_per_block(c, flat.itemsize)
+    rows = flat.size // c
+    groups = rows if B == 0 else -(-rows // B) if inner == 1 else rows // inner * -(-inner // B)
+    workers = min(_jit.worker_count(10.0 * flat.size), groups)
+    bias, length = np.zeros(c if B else 0, flat.dtype), max(B, 8)
+    block = _jit.aligned((workers, c * B), flat.dtype, None)
+    stats, logs = _jit.aligned((workers, 2 * length), flat.dtype), _jit.aligned((workers, length), np.float64)
+    target = result.reshape(-1)
+    pointer = sm.normalise(flat, target, c, inner, B, mode, 0, 0, bias, block[0], stats[0], logs[0])
+    sm.normalise_all(workers, pointer, flat, target, c, inner, B, mode, groups, bias, block, stats, logs)
+    return result
+
+
+def softmax(Z: ArrayLike, axis: int = -1, out: Floats | None = None) -> Floats:
+    """exp(Z) divided by its sum along an axis, the maximum subtracted first.
+
+    Parameters
+    ----------
+    Z : array-like of any shape
+        Logits. float32 and float64 are kept, float16 becomes float32, integers become float64.
+    axis : int, default -1
+        The axis of the classes.
+    out : ndarray, optional
+        Written to and returned: C-contiguous, of the shape and dtype of the result. It may be Z itself.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of Z: not negative, and 1 in sum along `axis`. NaN where a row is all -inf or has +inf or NaN.
+
+    Raises
+    ------
+    TypeError
+        If Z does not hold real numbers.
+    ValueError
+        If there is no such axis, or no class along it, or `out` does not fit.
+
+    Notes
+    -----
+    The same bytes on any CPU and number of threads. Few classes take three passes with lanes over rows, many take
+    lanes over classes (Dukhan & Ablavatski 2020, section 2, the three-pass algorithm with reloading).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> fs.softmax(np.array([1.5, 1.0, -1.0])).round(3)
+    array([0.592, 0.359, 0.049])
+    """
+    return _normalise(Z, axis, out, sm.SOFTMAX)
+
+
+def log_softmax(Z: ArrayLike, axis: int = -1, out: Floats | None = None) -> Floats:
+    """The logarithm of the softmax, without ever taking that of a probability.
+
+    Parameters
+    ----------
+    Z : array-like of any shape
+        Logits; dtypes as in `softmax`.
+    axis : int, default -1
+        The axis of the classes.
+    out : ndarray, optional
+        Written to and returned, as in `softmax`.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of Z, not positive. Hard values as in `scipy.special.log_softmax`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `softmax`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> fs.log_softmax(np.array([1e4, 1e4])).round(4)
+    array([-0.6931, -0.6931])
+    """
+    return _normalise(Z, axis, out, sm.LOG_SOFTMAX)
+
+
+def logsumexp(Z: ArrayLike, axis: int = -1) -> Floats:
+    """log(sum(exp(Z))) along an axis, the maximum subtracted first.
+
+    Parameters
+    ----------
+    Z : array-like of any shape
+        Logits; dtypes as in `softmax`.
+    axis : int, default -1
+        The axis of the classes.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of Z without `axis`; -inf for a row of -inf alone, +inf for one with +inf, NaN for one with NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `softmax`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> fs.logsumexp(np.array([[0.0, 0.0], [1e4, 1e4]])).round(4)
+    array([6.931000e-01, 1.000069e+04])
+    """
+    return _normalise(Z, axis, None, sm.LOGSUMEXP)
+
+
+def one_hot(y: ArrayLike, n_classes: int | None = None, dtype: DTypeLike = np.float32) -> Floats:
+    """Labels as rows with a single one.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, 1)
+        Integer labels.
+    n_classes : int, optional
+        Number of columns, by default the largest label plus 1.
+    dtype : dtype, default float32
+        Of the result.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes)
+
+    Raises
+    ------
+    TypeError
+        If labels are no integers.
+    ValueError
+        If a label is negative or not below `n_classes`, or if there is none and `n_classes` is not given.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs
+    >>> fs.one_hot([0, 1, 0])
+    array([[1., 0.],
+           [0., 1.],
+           [1., 0.]], dtype=float32)
+    """
+    labels = as_labels(y, n_classes)
+    if n_classes is None:
+        if labels.size == 0:
+            raise ValueError("y has no labels to count classes by: give n_classes")
+        n_classes = int(labels.max()) + 1
+    encoded = np.zeros((labels.size, n_classes), dtype)
+    encoded[np.arange(labels.size), labels] = 1
+    return encoded
+
+
+# ---- cross-entropy
+
+
+def _check_reduction(reduction: str, allowed: tuple[str, ...] = ("mean", "sum", "none")) -> None:
+    if reduction not in allowed:
+        raise ValueError(f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}")
+
+
+def _mean_factor(targets: CheckedTargets, reduction: str) -> float:
+    """1, or for a mean 1 / S."""
+    if reduction != "mean":
+        return 1.0
+    if targets.total == 0:
+        raise ValueError("there is no mean of no rows: X has none, or all weights are 0")
+    return 1.0 / targets.total
+
+
+def _cross_entropy(
+    Z: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, label_smoothing: float, reduction: str, wanted: bool
+) -> tuple[Any, Floats]:
+    _check_reduction(reduction)
+    logits = _as_logits(Z)
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"Z must be of shape (n, c), got {logits.shape}")
+    n, c = logits.shape
+    flat = _jit.flat(np.require(logits, requirements=("C", "A")))
+    targets = as_targets(y, n, c, flat.dtype, sample_weight=sample_weight, label_smoothing=label_smoothing)
+    factor = _mean_factor(targets, reduction)
+    residual, losses = np.empty((n, c) if wanted else (0, c), flat.dtype), np.zeros(n)
+    B = 0 if c >= sm.FEW else _rows_per_block(c, flat.itemsize)
+    groups = n if B == 0 else -(-n // B)
+    workers = max(1, min(_jit.worker_count(10.0 * flat.size), groups))
+    bias, length = np.zeros(c if B else 0, flat.dtype), max(B, 8)
+    block, index = _jit.aligned((workers, c * B), flat.dtype, None), _jit.aligned((workers, length), np.int64)
+    stats, logs = _jit.aligned((workers, 2 * length), flat.dtype), _jit.aligned((workers, length), np.float64)
+    out, kernel = residual.reshape(-1), targets.kernel
+    pointer = ce.cross_entropy(
+        flat, c, B, kernel, factor, 0, 0, bias, block[0], index[0], stats[0], logs[0], losses, out
+    )
+    ce.cross_entropy_all(
+        workers, pointer, flat, c, B, kernel, factor, groups, bias, block, index, stats, logs, losses, out
+    )
+    if reduction == "none":
+        return losses, residual
+    return math.fsum(losses.tolist()) * factor, residual
+
+
+def cross_entropy(
+    Z: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Any:
+    """Cross-entropy of logits and targets.
+
+    Parameters
+    ----------
+    Z : array-like of shape (n, c)
+        Logits; dtypes as in `softmax`.
+    y : array-like of shape (n,), (n, 1) or (n, c)
+        Integer labels, or target probabilities, whose rows sum to 1.
+    sample_weight : array-like of shape (n,), optional
+        Weights s_i. A row of weight 0 counts for nothing, whatever it holds.
+    label_smoothing : float, default 0.0
+        epsilon: targets become (1 - epsilon) Y + epsilon / c.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        "sum": sum of s_i CE_i; "mean": that divided by the sum of s_i; "none": s_i CE_i of each row.
+
+    Returns
+    -------
+    float, or ndarray of shape (n,) and dtype float64
+        In float64 whatever Z is. +inf for a label on a class of logit -inf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes, labels, probabilities or weights are wrong, or there is no row to take a mean of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> fs.cross_entropy(np.zeros((2, 4)), [0, 3])  # log 4
+    1.3862943611198906
+    """
+    return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, False)[0]
+
+
+def cross_entropy_gradient(
+    Z: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> tuple[Any, Floats]:
+    """Cross-entropy and its gradient in the logits, in one pass.
+
+    Parameters
+    ----------
+    Z, y, sample_weight, label_smoothing, reduction
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    loss : float, or ndarray of shape (n,)
+        As in `cross_entropy`.
+    dZ : ndarray of shape (n, c)
+        softmax(Z) - Y, weighted, and divided by the sum of the weights for "mean"; in the dtype of the logits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `cross_entropy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> loss, dZ = fs.cross_entropy_gradient(np.zeros((1, 2)), [0])
+    >>> dZ
+    array([[-0.5,  0.5]])
+    """
+    return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, True)
+
+
+# ---- softmax regression
+
+
+def _check_parameters(coef: ArrayLike, intercept: ArrayLike | None, m: int) -> tuple[Floats, Floats | None]:
+    weights = _as_logits(coef, "coef")
+    if weights.ndim != 2 or weights.shape[1] != m or weights.shape[0] < 2:
+        raise ValueError(f"coef must be of shape (c, {m}) with c >= 2, got {weights.shape}")
+    if intercept is None:
+        return weights, None
+    bias = _as_logits(intercept, "intercept")
+    if bias.shape != weights.shape[:1]:
+        raise ValueError(f"intercept must be of shape ({len(weights)},), got {bias.shape}")
+    return weights, bias
+
+
+def _deliver(gradient: Floats, factor: float, target: Floats, accumulate: bool) -> None:
+    """factor * gradient, into or onto `target`."""
+    gradient *= gradient.dtype.type(factor)
+    if accumulate:
+        target += gradient.astype(target.dtype, copy=False)
+    else:
+        target[...] = gradient
+
+
+def loss_gradient(
+    X: Any,
+    y: ArrayLike,
+    coef: ArrayLike,
+    intercept: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    l2: float = 0.0,
+    scale: float | ArrayLike = 1.0,
+    reduction: Literal["mean", "sum"] = "mean",
+    dtype: DTypeLike | None = None,
+    out: tuple[Floats, Floats] | None = None,
+    accumulate: bool = False,
+) -> tuple[float, Floats, Floats]:
+    """The loss of softmax regression and its gradient, in one fused pass over X; no n-by-c matrix is built.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, m)
+        float32, float64 or uint8 are read as they are; others are converted once.
+    y, sample_weight, label_smoothing
+        As in `cross_entropy`.
+    coef : array-like of shape (c, m)
+        Weights of the scaled features X * scale.
+    intercept : array-like of shape (c,), optional
+        None means 0.
+    l2 : float, default 0.0
+        l2 / 2 times the squared norm of coef is added to the loss, after the reduction.
+    scale : float or array-like of shape (m,), default 1.0
+        Folded into the weights; X is not touched.
+    reduction : {"mean", "sum"}, default "mean"
+        "sum": sum of s_i CE_i; "mean": that divided by the sum of the weights.
+    dtype : {float32, float64}, optional
+        Of the computation; by default float64 for X in float64, else float32.
+    out : tuple of ndarray, optional
+        Arrays (c, m) and (c,) for the gradients, of coef's dtype: written to, and returned.
+    accumulate : bool, default False
+        Add the gradients to `out`: for micro-batches, and data that come in pieces.
+
+    Returns
+    -------
+    loss : float
+    grad_coef : ndarray of shape (c, m)
+        (1/S) sum_i s_i (p_i - y_i) x_i + l2 coef, in coef's dtype.
+    grad_intercept : ndarray of shape (c,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is wrong; then `out` is as it was.
+
+    Notes
+    -----
+    The same bytes on any number of threads and any CPU.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> X, y = np.array([[0, 255], [255, 0]], np.uint8), [0, 1]
+    >>> loss, G, g = fs.loss_gradient(X, y, np.zeros((2, 2)), scale=1 / 255)
+    >>> G
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
+    _check_reduction(reduction, ("mean", "sum"))
+    design = as_design(X, scale)
+    weights, bias = _check_parameters(coef, intercept, design.m)
+    compute = np.dtype(design.dtype if dtype is None else dtype)
+    if compute not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {compute}")
+    c = len(weights)
+    targets = as_targets(y, design.n, c, compute, sample_weight=sample_weight, label_smoothing=label_smoothing)
+    factor = _mean_factor(targets, reduction)
+    if out is None:
+        if accumulate:
+            raise ValueError("accumulate=True adds to out: give out=(grad_coef, grad_intercept)")
+        out = np.empty((c, design.m), weights.dtype), np.empty(c, weights.dtype)
+    G, g = _check_out(out[0], np.empty((c, design.m), weights.dtype)), _check_out(out[1], np.empty(c, weights.dtype))
+    loss, dcoef, dintercept = SoftmaxObjective(design, c, targets, compute).loss_gradient(weights, bias)
+    loss *= factor
+    _deliver(dcoef, factor, G, accumulate)
+    _deliver(dintercept, factor, g, accumulate)
+    if l2:
+        loss += 0.5 * l2 * sm.sum_of_squares(_jit.flat(np.require(weights, requirements=("C", "A"))))
+        G += (l2 * weights).astype(G.dtype, copy=False)
+    return loss, G, g
+
+
+def predict_proba(
+    X: Any, coef: ArrayLike, intercept: ArrayLike | None = None, *, scale: float | ArrayLike = 1.0
+) -> Floats:
+    """The probabilities of the classes, softmax(X * scale @ coef.T + intercept), in one pass.
+
+    Parameters
+    ----------
+    X, coef, intercept, scale
+        As in `loss_gradient`.
+
+    Returns
+    -------
+    ndarray of shape (n, c)
+        float64 for X in float64, else float32.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes or dtypes are wrong.
+
+    Examples
+    --------
+    The lecture's example: the first class wins.
+
+    >>> import fastsoftmax as fs
+    >>> fs.predict_proba([[-1.0, 1.0]], [[-2.5, -1.0], [1.0, 2.0], [1.0, 0.0]]).round(3)
+    array([[0.592, 0.359, 0.049]])
+    """
+    design = as_design(X, scale)
+    weights, bias = _check_parameters(coef, intercept, design.m)
+    return SoftmaxObjective(design, len(weights)).predict_proba(weights, bias)

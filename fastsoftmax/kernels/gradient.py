@@ -1,0 +1,165 @@
+"""Gradient accumulation, the one driver: forward -> losses and residual -> adjoint while a block of rows is in cache.
+
+Rows are cut into chunks, by the shape of the problem alone. Each chunk adds its blocks to a partial gradient of its
+own, in order, and the partials are added in order: the same bits on any number of threads. Drivers only share out
+chunks to workers, each with scratch of its own, and go on from where they are called again with a later slice.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from fastsoftmax._jit import Driver, Pointer, kernel
+from fastsoftmax._simd import view
+from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
+from fastsoftmax.kernels.dense import adjoint, forward, gather
+from fastsoftmax.kernels.softmax import SOFTMAX, normalise_block, scatter_block
+from fastsoftmax.kernels.updates import descend, scale_coef, scale_gradient
+
+
+@kernel
+def block_argmax(Z: Any, B: int, rows: int, c: int, bias: Any, index: Any, out: Any) -> None:
+    """out[index[i]] = the first class of the largest logit of row i."""
+    for i in range(rows):
+        best, at = Z[i] + bias[0], 0
+        for k in range(1, c):
+            z = Z[k * B + i] + bias[k]
+            if z > best:
+                best, at = z, k
+        out[index[i]] = at
+
+
+def _chunk(
+    design: Any, order: Any, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int, tile: Any,
+    wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any, logs: Any, losses: Any,
+) -> float:  # fmt: skip
+    """Rows order[start:stop], or start..stop if order is empty, in blocks of B. Returns their loss.
+
+    What has length 0 is not computed: G and g, the gradient, added to; predictions; proba. Without targets there is
+    no loss, and with them no proba.
+    """
+    in_order, classes, loss = len(order) == 0, Z.size // B, 0.0
+    wanted, known = len(G) > 0, len(targets.labels) + len(targets.soft) > 0
+    for first in range(start, stop, B):
+        rows = min(B, stop - first)
+        for i in range(rows):
+            index[i] = first + i if in_order else order[first + i]
+        gather(design, index, rows, in_order, T)
+        forward(design, T, first, in_order, rows, W, Z, B, classes, tile, wide)
+        if len(predictions):
+            block_argmax(Z, B, rows, c, b, index, predictions)
+        if known:
+            loss += block_cross_entropy(
+                Z, B, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses
+            )  # fmt: skip
+        elif len(proba):
+            normalise_block(Z, B, rows, c, SOFTMAX, b, stats, logs)
+            scatter_block(Z, B, rows, c, proba, first * c, c, 1)
+        if wanted:
+            add_row_sums(Z, B, rows, c, g)
+            adjoint(design, T, first, in_order, rows, Z, B, classes, G, tile, wide)
+    return loss
+
+
+chunk_pointer = Pointer(_chunk)
+
+
+@Driver
+def sweep(  # type: ignore[no-untyped-def]
+    workers, chunk, design, order, targets, W, b, c, n, size, start, stop, B, tile, wide, G, g, predictions, proba,
+    T, Z, index, stats, logs, losses, chunk_losses,
+):  # fmt: skip
+    """Rows start..stop of each chunk of `size` rows: chunk q adds to G[q], g[q] and chunk_losses[q]."""
+    chunks = len(chunk_losses)
+    for w in prange(workers):
+        for q in range(w * chunks // workers, (w + 1) * chunks // workers):
+            lo, hi = np.int64(q * size + start), np.int64(min(n, q * size + stop))
+            if lo < hi:
+                chunk_losses[q] += chunk(
+                    design, order, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba, T[w], Z[w],
+                    index[w], stats[w], logs[w], losses[w],
+                )  # fmt: skip
+
+
+@kernel
+def add_partials(partials: Any) -> None:
+    """partials[0] = the sum of all, in order; a panel at a time, which stays in cache."""
+    count, length = partials.shape
+    for start in range(0, length, 1024):
+        stop = min(start + 1024, length)
+        for q in range(1, count):
+            for i in range(start, stop):
+                partials[0, i] += partials[q, i]
+
+
+class State(NamedTuple):
+    """What an optimiser moves, in scaled features, and its moments; an empty array is not in use."""
+
+    scale: Any  # (ld,)
+    coef: Any  # (c * ld,)
+    coef_first: Any
+    coef_second: Any
+    coef_average: Any
+    intercept: Any  # (c,), or empty: then it stays 0
+    intercept_first: Any
+    intercept_second: Any
+    intercept_average: Any
+    powers: Any  # (2,) float64: beta1 and beta2 to the number of steps
+
+
+@kernel
+def step(
+    rule: Any, rate: float, l2: float, factor: float, count: float, state: Any, G: Any, g: Any, W: Any, b: Any
+) -> None:
+    """One step along the gradient: factor times the partials' sum, and the penalty's."""
+    add_partials(G)
+    add_partials(g)
+    coef, intercept, powers = state.coef, state.intercept, state.powers
+    powers[0] *= rule.beta1
+    powers[1] *= rule.beta2
+    gradient = view(G.reshape(G.size), 0, len(coef))
+    scale_gradient(gradient, factor, state.scale, coef, l2)
+    descend(rule, rate, powers, count, coef, gradient, state.coef_first, state.coef_second, state.coef_average)
+    scale_coef(coef, state.scale, W)
+    if len(intercept):
+        gradient = view(g.reshape(g.size), 0, len(intercept))
+        for k in range(len(intercept)):
+            gradient[k] *= intercept.dtype.type(factor)
+        descend(
+            rule, rate, powers, count, intercept, gradient, state.intercept_first, state.intercept_second,
+            state.intercept_average,
+        )  # fmt: skip
+        for k in range(len(intercept)):
+            b[k] = intercept[k]
+
+
+@Driver
+def steps(  # type: ignore[no-untyped-def]
+    workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, B, tile, wide, G, g,
+    predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, rule, rates, l2, share, counted, state,
+):  # fmt: skip
+    """Batches start..stop of `batch` rows of `order`, each one step; chunk_losses: added to, as in `sweep`.
+
+    A batch is walked in micro-batches, these in chunks of `size` rows. rates: of each batch; share: the factor of a
+    batch's gradient times its rows; counted: batches before the first one that is averaged, less start.
+    """
+    chunks, n = len(chunk_losses), len(order)
+    for t in range(start, stop):
+        first, last = t * batch, min(t * batch + batch, n)
+        for part in range(first, last, micro):
+            end = min(part + micro, last)
+            for w in prange(workers):
+                for q in range(w * chunks // workers, (w + 1) * chunks // workers):
+                    if part == first:
+                        for i in range(G.shape[1]):
+                            G[q, i] = 0
+                        for i in range(g.shape[1]):
+                            g[q, i] = 0
+                    lo, hi = np.int64(part + q * size), np.int64(min(end, part + q * size + size))
+                    if lo < hi:
+                        chunk_losses[q] += chunk(
+                            design, order, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba,
+                            T[w], Z[w], index[w], stats[w], logs[w], losses[w],
+                        )  # fmt: skip
+        step(rule, rates[t], l2, share / (last - first), max(1.0, t + 1.0 + counted), state, G, g, W, b)

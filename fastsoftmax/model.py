@@ -1,0 +1,247 @@
+"""A trained model: coefficients, intercept, classes; and its file."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastsoftmax.design import as_design
+from fastsoftmax.objective import SoftmaxObjective
+
+FORMAT, VERSION = "fastsoftmax.SoftmaxModel", "1"
+MAX_BYTES = 8 << 30
+
+
+class ModelFileError(ValueError):
+    """A file that holds no model; the message names the file."""
+
+
+class SoftmaxModel:
+    """Softmax regression with given weights.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (c, m)
+        Weights of the raw features, float32 or float64.
+    intercept : ndarray of shape (c,)
+    classes : array-like of shape (c,), optional
+        What `predict` returns: integers, strings, floats or booleans; by default 0..c - 1.
+    settings : dict, optional
+        How it was trained; written to the file, as JSON.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> model = fs.SoftmaxModel(np.array([[-2.5, -1.0], [1.0, 2.0], [1.0, 0.0]]), np.zeros(3), ["a", "b", "c"])
+    >>> model.predict([[-1.0, 1.0]])
+    array(['a'], dtype='<U1')
+    """
+
+    def __init__(
+        self,
+        coef: NDArray[Any],
+        intercept: NDArray[Any],
+        classes: ArrayLike | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.coef, self.intercept = np.ascontiguousarray(coef), np.ascontiguousarray(intercept)
+        self.classes = np.arange(len(self.coef)) if classes is None else np.asarray(classes)
+        self.settings = dict(settings or {})
+        if self.coef.ndim != 2 or self.coef.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"coef must be float32 or float64 of shape (c, m), got {self.coef.dtype} {self.coef.shape}"
+            )
+        if self.intercept.shape != self.coef.shape[:1] or self.intercept.dtype != self.coef.dtype:
+            raise ValueError(f"intercept must be {self.coef.dtype} of shape ({len(self.coef)},)")
+        if self.classes.shape != self.coef.shape[:1] or self.classes.dtype.kind not in "biufU":
+            raise ValueError(f"classes must be {len(self.coef)} numbers or strings, got {self.classes!r}")
+
+    def __repr__(self) -> str:
+        c, m = self.coef.shape
+        return f"SoftmaxModel({c} classes, {m} features, {self.coef.dtype})"
+
+    def sha256(self) -> str:
+        """The SHA-256 of coef, then intercept, little-endian and in C order: what a reproducible run repeats.
+
+        Returns
+        -------
+        str
+            Hexadecimal.
+        """
+        digest = hashlib.sha256()
+        for array in (self.coef, self.intercept):
+            digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+    def _objective(self, X: Any) -> SoftmaxObjective:
+        design = as_design(X)
+        c, m = self.coef.shape
+        if design.m != m:
+            raise ValueError(f"the model has {m} features, X has {design.m}")
+        return SoftmaxObjective(design, c)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class of each row; of equals the first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Entries of `classes`.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of features.
+        """
+        return self.classes[self._objective(X).evaluate(self.coef, self.intercept)[1]]
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """The probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n, c)
+            In the order of `classes`; float64 for X in float64, else float32.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of features.
+        """
+        return self._objective(X).predict_proba(self.coef, self.intercept)
+
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The accuracy: the share of rows, by weight, whose class is predicted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, m)
+        y : array-like of shape (n,)
+            The true classes.
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        """
+        truth, predicted = np.asarray(y), self.predict(X)
+        if truth.shape != predicted.shape:
+            raise ValueError(f"y must be of shape {predicted.shape}, got {truth.shape}")
+        return float(
+            np.average(predicted == truth, weights=None if sample_weight is None else np.asarray(sample_weight))
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file, under a temporary name that is renamed: the old file or the new one.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to.
+        """
+        from safetensors.numpy import save
+
+        classes = {"dtype": self.classes.dtype.str, "values": self.classes.tolist()}
+        metadata = {
+            "format": FORMAT,
+            "version": VERSION,
+            "classes": json.dumps(classes),
+            "settings": json.dumps(self.settings, sort_keys=True),
+        }
+        data = save({"coef": self.coef, "intercept": self.intercept}, metadata)
+        target = Path(path)
+        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(scratch, 0o666 & ~_umask())
+            os.replace(scratch, target)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> "SoftmaxModel":
+        """Read a model that `save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        path : path-like
+        max_bytes : int, default 8 GiB
+            A larger file is refused.
+
+        Returns
+        -------
+        SoftmaxModel
+
+        Raises
+        ------
+        ModelFileError
+            If the file is larger, damaged, or not a model of ours.
+        OSError
+            If there is no such file, or it cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        size = Path(path).stat().st_size
+        if size > max_bytes:
+            raise ModelFileError(f"{path}: the file has {size} bytes, more than max_bytes={max_bytes}")
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata, names = file.metadata() or {}, sorted(file.keys())
+                if metadata.get("format") != FORMAT or names != ["coef", "intercept"]:
+                    raise ModelFileError(f"{path}: a safetensors file, but not one of a {FORMAT}")
+                if metadata.get("version") != VERSION:
+                    raise ModelFileError(f"{path}: format version {metadata.get('version')}, expected {VERSION}")
+                coef, intercept = file.get_tensor("coef"), file.get_tensor("intercept")
+            return cls(coef, intercept, _classes(metadata["classes"]), json.loads(metadata["settings"]))
+        except ModelFileError:
+            raise
+        except SafetensorError as error:
+            raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ModelFileError(f"{path}: a damaged model: {error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _classes(text: str) -> NDArray[Any]:
+    stored = json.loads(text)
+    dtype = np.dtype(str(stored["dtype"]))
+    if dtype.kind not in "biufU":
+        raise ValueError(f"classes of dtype {dtype}")
+    return np.array(stored["values"], dtype)

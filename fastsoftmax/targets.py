@@ -1,0 +1,155 @@
+"""What the rows should be: labels or probabilities, weights and smoothing, checked once."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastsoftmax.design import as_array
+from fastsoftmax.kernels.cross_entropy import Targets
+
+SUM_TOLERANCE = 1e-3  # of rows of probabilities: float16 ones of 1000 classes are off by 5e-4
+
+ClassWeight = Mapping[int, float] | str | ArrayLike | None
+
+
+def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[np.int64]:
+    """Integer labels (n,) in 0..n_classes - 1; a column (n, 1) is ravelled.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers.
+    ValueError
+        If a label is out of range, or the shape is another.
+    """
+    labels = as_array(y, name)
+    if labels.dtype.kind not in "iub":
+        raise TypeError(f"{name} must be integer labels, or probabilities of shape (n, c), got dtype {labels.dtype}")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(f"{name} must be of shape (n,), got {labels.shape}")
+    if labels.size:
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or (n_classes is not None and high >= n_classes):
+            wrong = low if low < 0 else high
+            upto = "non-negative" if n_classes is None else f"in 0..{n_classes - 1} for {n_classes} classes"
+            raise ValueError(f"labels must be {upto}, got {wrong}")
+    return np.require(labels, np.int64, ("C", "A"))
+
+
+def _as_soft(y: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if y.shape[1] != n_classes:
+        raise ValueError(f"target probabilities must have {n_classes} columns, one a class, got shape {y.shape}")
+    soft = np.require(y, dtype, ("C", "A"))
+    if soft.size and not soft.min() >= 0:
+        raise ValueError("target probabilities must not be negative or NaN")
+    sums = soft.sum(1, dtype=np.float64)
+    wrong = np.flatnonzero(~(np.abs(sums - 1) <= SUM_TOLERANCE))
+    if wrong.size:
+        raise ValueError(f"target probabilities must sum to 1 in each row; row {wrong[0]} sums to {sums[wrong[0]]:g}")
+    return soft
+
+
+def _as_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
+    weight = as_array(sample_weight, "sample_weight").astype(np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n, weight)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must be of shape ({n},), one weight a row, got {weight.shape}")
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError("sample_weight must be finite and not negative")
+    return weight
+
+
+def _class_weights(class_weight: ClassWeight, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One weight a class; counts: what each class weighs in the data."""
+    c = len(counts)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f'class_weight must be "balanced", a dict or of shape ({c},), got {class_weight!r}')
+        present = counts > 0
+        weights = np.zeros(c)
+        weights[present] = math.fsum(counts.tolist()) / (present.sum() * counts[present])
+        return weights
+    if isinstance(class_weight, Mapping):
+        unknown = [k for k in class_weight if k not in range(c)]
+        if unknown:
+            raise ValueError(f"class_weight names classes that are not in 0..{c - 1}: {unknown}")
+        return np.array([float(class_weight.get(k, 1.0)) for k in range(c)])
+    weights = np.asarray(as_array(class_weight, "class_weight"), np.float64)  # type: ignore[arg-type]
+    if weights.shape != (c,) or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"class_weight must be {c} finite numbers that are not negative")
+    return weights
+
+
+def _ordered_sums(labels: NDArray[np.int64], soft: NDArray[Any], c: int, weight: NDArray[Any]) -> NDArray[np.float64]:
+    """What each class weighs, summed exactly: the same on any CPU."""
+    if labels.size and not weight.size:
+        return np.bincount(labels, minlength=c).astype(np.float64)
+    ones = weight if weight.size else np.ones(max(len(labels), len(soft)))
+    if labels.size:
+        return np.array([math.fsum(ones[labels == k].tolist()) for k in range(c)])
+    return np.array([math.fsum((ones * soft[:, k]).tolist()) for k in range(c)])
+
+
+class CheckedTargets:
+    """Targets as the kernels take them, and what they weigh.
+
+    Attributes
+    ----------
+    kernel : Targets
+        Labels or probabilities, weights, smoothing.
+    total : float
+        S, the sum of the weights, rounded once.
+    """
+
+    def __init__(self, kernel: Targets, n: int) -> None:
+        self.kernel, self.n = kernel, n
+        self.total = math.fsum(kernel.weight.tolist()) if len(kernel.weight) else float(n)
+
+
+def as_targets(
+    y: ArrayLike,
+    n: int,
+    n_classes: int,
+    dtype: Any,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    label_smoothing: float = 0.0,
+) -> CheckedTargets:
+    """Labels (n,) or probabilities (n, c), checked against n rows and c classes.
+
+    With probabilities a row's class weight is the mean of its classes' weights, before smoothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is wrong: the message says what was given and what was expected.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
+    dtype, array = np.dtype(dtype), as_array(y, "y")
+    labels, soft = np.zeros(0, np.int64), np.zeros((0, n_classes), dtype)
+    if array.ndim == 2 and array.shape[1] > 1:
+        soft = _as_soft(array, n_classes, dtype)
+    else:
+        labels = as_labels(array, n_classes)
+    if max(len(labels), len(soft)) != n:
+        raise ValueError(f"X and y must have the same number of rows, got {n} and {max(len(labels), len(soft))}")
+    weight = np.zeros(0) if sample_weight is None else _as_weight(sample_weight, n)
+    if class_weight is not None:
+        per_class = _class_weights(class_weight, _ordered_sums(labels, soft, n_classes, weight))
+        if labels.size:
+            per_row = per_class[labels]
+        else:
+            per_row = np.zeros(n)
+            for k in range(n_classes):  # in order: NumPy's own sums depend on the CPU
+                per_row += per_class[k] * soft[:, k]
+        weight = per_row * weight if weight.size else per_row
+    kernel = Targets(labels, soft.reshape(-1), weight, float(label_smoothing))
+    return CheckedTargets(kernel, n)

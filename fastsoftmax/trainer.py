@@ -1,0 +1,430 @@
+"""The trainer: epochs of mini-batch descent, schedules, history, early stopping -> SoftmaxModel."""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastsoftmax.descent import Descent
+from fastsoftmax.design import Dense, as_design
+from fastsoftmax.kernels import updates
+from fastsoftmax.kernels.shuffle import shuffle
+from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.objective import SoftmaxObjective
+from fastsoftmax.schedules import SCHEDULES, Schedule, learning_rates
+from fastsoftmax.targets import CheckedTargets, ClassWeight, as_targets
+
+logger = logging.getLogger("fastsoftmax")
+Array = NDArray[Any]
+Record = dict[str, Any]
+Callback = Callable[[Record], Any]
+OPTIMIZERS = ("sgd", "adam", "gd")
+
+
+class Validation(NamedTuple):
+    """Rows that are only looked at."""
+
+    objective: SoftmaxObjective
+    labels: Array  # what a prediction is compared with
+    total: float
+
+
+class Trainer:
+    """Trains softmax regression by mini-batch descent; `seed` decides everything.
+
+    Parameters
+    ----------
+    epochs : int, default 10
+        Passes over the data.
+    batch_size : int, default 64
+        Rows of a micro-batch.
+    optimizer : {"sgd", "adam", "gd"}, default "sgd"
+        "gd" is the lecture's gradient descent: one step a pass, over all rows.
+    learning_rate : float, default 0.1
+    schedule : {"constant", "inverse_scaling", "cosine", "one_cycle"} or callable, default "constant"
+        See `schedules.learning_rates`; a callable takes the step and the number of steps and returns a factor.
+    momentum : float, default 0.0
+        Of "sgd" and "gd".
+    nesterov : bool, default False
+    betas : tuple of float, default (0.9, 0.999)
+        Of "adam".
+    eps : float, default 1e-8
+        Of "adam".
+    l2 : float, default 0.0
+        l2 / 2 times the squared norm of the weights of the scaled features is added to the objective.
+    label_smoothing : float, default 0.0
+    scale : float or array-like of shape (m,), default 1.0
+        Features are X * scale; X is not touched.
+    seed : int, default 0
+        Of the shuffles and of the validation split.
+    fit_intercept : bool, default True
+    accumulate_steps : int, default 1
+        Micro-batches whose gradients are added up before a step; equal, but for rounding, to a batch as much larger.
+    shuffle : bool, default True
+    average : bool or int, default False
+        Train as usual, but evaluate and return the mean of the weights over the steps (Polyak & Juditsky 1992);
+        a number says after how many epochs the mean begins.
+    early_stopping : bool, default False
+        Keep the weights of the epoch with most validation rows right, and stop after `patience` epochs without more.
+    patience : int, default 5
+    validation_fraction : float, default 0.1
+        Of the rows, held out for early stopping where `fit` is given no validation set.
+    dtype : {float32, float64}, optional
+        Of the computation; by default float64 for X in float64, else float32.
+    progress : bool, optional
+        Whether to show a bar; by default only on a terminal.
+
+    Attributes
+    ----------
+    history : list of dict
+        One an epoch: epoch, loss (the mean over the epoch's rows, each before its batch's step), learning_rate (of
+        the last step), examples_per_second, seconds; with validation rows also validation_loss, validation_accuracy.
+    model : SoftmaxModel
+        Of the last epoch, or the best one; it is kept also when `fit` ends early.
+    stopped : str
+        Why `fit` ended: "epochs", "early_stopping", "callback" or "interrupted".
+
+    Notes
+    -----
+    A batch of B rows estimates the gradient of the weighted mean without bias: n / (S B) times the weighted sum,
+    n counting the rows of positive weight. Ctrl-C stops at the end of a batch and `fit` returns what there is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), ["low", "low", "high", "high"]
+    >>> model = fs.Trainer(epochs=500, batch_size=2, learning_rate=0.5).fit(X, y)
+    >>> model.predict([[0.5], [2.5]]).tolist()
+    ['low', 'high']
+    """
+
+    def __init__(
+        self,
+        epochs: int = 10,
+        batch_size: int = 64,
+        optimizer: str = "sgd",
+        learning_rate: float = 0.1,
+        schedule: Schedule = "constant",
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        l2: float = 0.0,
+        label_smoothing: float = 0.0,
+        scale: float | ArrayLike = 1.0,
+        seed: int = 0,
+        fit_intercept: bool = True,
+        accumulate_steps: int = 1,
+        shuffle: bool = True,
+        average: bool | int = False,
+        early_stopping: bool = False,
+        patience: int = 5,
+        validation_fraction: float = 0.1,
+        dtype: Any = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.epochs, self.batch_size, self.optimizer = epochs, batch_size, optimizer
+        self.learning_rate, self.schedule = learning_rate, schedule
+        self.momentum, self.nesterov, self.betas, self.eps = momentum, nesterov, betas, eps
+        self.l2, self.label_smoothing, self.scale, self.seed = l2, label_smoothing, scale, seed
+        self.fit_intercept, self.accumulate_steps, self.shuffle = fit_intercept, accumulate_steps, shuffle
+        self.average, self.early_stopping, self.patience = average, early_stopping, patience
+        self.validation_fraction, self.dtype, self.progress = validation_fraction, dtype, progress
+        self._check()
+        self.history: list[Record] = []
+        self.stopped = ""
+        self.model: SoftmaxModel | None = None
+
+    def _check(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate_steps", "patience"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+            raise ValueError(f"seed must be a non-negative integer, got {self.seed!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {OPTIMIZERS}, got {self.optimizer!r}")
+        if not callable(self.schedule) and self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {tuple(SCHEDULES)} or a function, got {self.schedule!r}")
+        for name, low in (("learning_rate", "positive"), ("l2", "not negative"), ("eps", "positive")):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (value == 0 and low == "positive"):
+                raise ValueError(f"{name} must be finite and {low}, got {value!r}")
+        for name, value in (("momentum", self.momentum), ("betas", self.betas[0]), ("betas", self.betas[1])):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}")
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight = None,
+        validation: tuple[Any, ...] | None = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> SoftmaxModel:
+        """Train on X and y from weights of 0.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, m)
+            float32, float64 or uint8 are read as they are.
+        y : array-like of shape (n,), (n, 1) or (n, c)
+            Labels, of integers or strings, or target probabilities.
+        sample_weight : array-like of shape (n,), optional
+        class_weight : dict, "balanced" or array-like of shape (c,), optional
+            A dict maps labels to weights; classes that it does not name have 1.
+        validation : tuple (X, y) or (X, y, sample_weight), optional
+            Evaluated after each epoch.
+        callbacks : iterable of callable
+            Each is called after each epoch with its record, an entry of `history`; True stops.
+
+        Returns
+        -------
+        SoftmaxModel
+            With weights of the raw features.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is wrong with the data.
+        FloatingPointError
+            If the loss is no longer finite; `model` then holds the weights before that epoch.
+        """
+        design = as_design(X, self.scale)
+        classes, targets_y, weight_of = self._encode(y, class_weight)
+        dtype = np.dtype(design.dtype if self.dtype is None else self.dtype)
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+        checked = as_targets(
+            targets_y, design.n, len(classes), dtype, sample_weight=sample_weight, class_weight=weight_of,
+            label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+        rows = np.flatnonzero(checked.kernel.weight > 0) if len(checked.kernel.weight) else np.arange(design.n)
+        held: Validation | None = None
+        stream = np.random.PCG64(self.seed)
+        if validation is not None:
+            held = self._given_validation(validation, design, classes, dtype)
+        elif self.early_stopping:
+            rows, held = self._split(design, checked, rows, len(classes), stream)
+        if len(rows) == 0:
+            raise ValueError("there is no row to train on: X has none, or all weights are 0")
+        return _Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks)).run()
+
+    def _encode(self, y: ArrayLike, class_weight: ClassWeight) -> tuple[Array, Array, ClassWeight]:
+        """The classes, the targets as integers or probabilities, and the weights by integer."""
+        array = np.asarray(y)
+        if array.ndim == 2 and array.shape[1] > 1:
+            return np.arange(array.shape[1]), array, class_weight
+        if array.ndim == 2:
+            array = array[:, 0]
+        if array.dtype.kind == "O":
+            array = np.array([str(value) for value in array]) if all(isinstance(v, str) for v in array) else array
+        if array.dtype.kind not in "biuU":
+            raise TypeError(f"y must hold integers, booleans, strings, or probabilities (n, c), got {array.dtype}")
+        classes, codes = np.unique(array, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y must have at least 2 classes, got {len(classes)}: {classes.tolist()}")
+        if isinstance(class_weight, dict):
+            known = {label: k for k, label in enumerate(classes.tolist())}
+            unknown = [label for label in class_weight if label not in known]
+            if unknown:
+                raise ValueError(f"class_weight names classes that y does not have: {unknown}")
+            class_weight = {known[label]: value for label, value in class_weight.items()}
+        return classes, codes.reshape(-1), class_weight
+
+    def _given_validation(
+        self, validation: tuple[Any, ...], design: Dense, classes: Array, dtype: np.dtype[Any]
+    ) -> Validation:
+        if len(validation) not in (2, 3):
+            raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} values")
+        other = as_design(validation[0], self.scale)
+        if other.m != design.m:
+            raise ValueError(f"X has {design.m} features, the validation rows have {other.m}")
+        y = np.asarray(validation[1])
+        if y.ndim != 2 or y.shape[1] == 1:
+            y = y.reshape(-1)
+            codes = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+            if (classes[codes] != y).any():
+                unknown = np.unique(y[classes[codes] != y]).tolist()
+                raise ValueError(f"the validation rows have classes that y does not have: {unknown}")
+            y = codes
+        weight = validation[2] if len(validation) == 3 else None
+        checked = as_targets(y, other.n, len(classes), dtype, sample_weight=weight)
+        return _validation(other, checked, len(classes), dtype)
+
+    def _split(
+        self, design: Dense, checked: CheckedTargets, rows: Array, c: int, stream: np.random.PCG64
+    ) -> tuple[Array, Validation]:
+        """Rows to train on, and rows held out: the last of a shuffle."""
+        mixed = rows.copy()
+        shuffle(stream.random_raw(len(mixed)), mixed)
+        count = max(1, round(len(mixed) * self.validation_fraction))
+        train, held = np.sort(mixed[:-count]), np.sort(mixed[-count:])
+        kernel = checked.kernel
+        y = kernel.labels[held] if len(kernel.labels) else kernel.soft.reshape(-1, c)[held]
+        weight = kernel.weight[held] if len(kernel.weight) else None
+        dtype = np.dtype(design.dtype if self.dtype is None else self.dtype)
+        part = as_targets(y, len(held), c, dtype, sample_weight=weight)
+        return train, _validation(Dense(design.X[held], design.scale), part, c, dtype)
+
+    def settings(self) -> Record:
+        """The settings, as JSON can hold them."""
+        names = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "nesterov", "eps", "l2",
+                 "label_smoothing", "seed", "fit_intercept", "accumulate_steps", "shuffle", "average",
+                 "early_stopping")  # fmt: skip
+        record = {name: getattr(self, name) for name in names}
+        record["betas"] = list(self.betas)
+        record["schedule"] = self.schedule if isinstance(self.schedule, str) else repr(self.schedule)
+        record["scale"] = np.asarray(self.scale).tolist()
+        return record
+
+
+def _validation(design: Dense, checked: CheckedTargets, c: int, dtype: np.dtype[Any]) -> Validation:
+    kernel = checked.kernel
+    labels = kernel.labels if len(kernel.labels) else kernel.soft.reshape(-1, c).argmax(1)
+    if checked.total == 0:
+        raise ValueError("there is no validation row, or all have weight 0")
+    return Validation(SoftmaxObjective(design, c, checked, dtype), labels, checked.total)
+
+
+class _Run:
+    """One call of fit: what changes from epoch to epoch."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        design: Dense,
+        checked: CheckedTargets,
+        rows: Array,
+        classes: Array,
+        dtype: np.dtype[Any],
+        held: Validation | None,
+        stream: np.random.PCG64,
+        callbacks: list[Callback],
+    ) -> None:
+        self.trainer, self.design, self.rows, self.classes = trainer, design, rows, classes
+        self.held, self.stream, self.callbacks = held, stream, callbacks
+        weight = checked.kernel.weight
+        self.total = math.fsum(weight[rows].tolist()) if len(weight) else float(len(rows))
+        full = trainer.optimizer == "gd"
+        self.micro = len(rows) if full else min(trainer.batch_size, len(rows))
+        self.batch = len(rows) if full else min(self.micro * trainer.accumulate_steps, len(rows))
+        self.per_epoch = -(-len(rows) // self.batch)
+        adam = trainer.optimizer == "adam"
+        momentum = 0.0 if adam else float(trainer.momentum)
+        beta1, beta2 = map(float, trainer.betas)
+        kind = updates.ADAM if adam else updates.SGD
+        rule = updates.Rule(kind, momentum, bool(trainer.nesterov), beta1, beta2, float(trainer.eps))
+        self.objective = SoftmaxObjective(design, len(classes), checked, dtype)
+        self.averages = trainer.average is not False
+        self.descent = Descent(
+            self.objective, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total, l2=trainer.l2,
+            fit_intercept=trainer.fit_intercept, average=self.averages,
+        )  # fmt: skip
+        self.mixes = trainer.shuffle and not full
+
+    def run(self) -> SoftmaxModel:
+        trainer = self.trainer
+        trainer.history, trainer.stopped = [], "epochs"
+        self.keep()
+        best, waited = -1, 0
+        with _Bar(trainer.progress, trainer.epochs) as show:
+            for epoch in range(trainer.epochs):
+                try:
+                    record, right = self.epoch(epoch)
+                except KeyboardInterrupt:
+                    trainer.stopped = "interrupted"
+                    logger.warning("interrupted in epoch %d: the weights are those of the last step", epoch + 1)
+                    self.keep()
+                    break
+                trainer.history.append(record)
+                show(record)
+                better = right is None or not trainer.early_stopping or right > best
+                if better:
+                    self.keep()
+                    best, waited = right if right is not None else best, 0
+                else:
+                    waited += 1
+                wishes = [callback(record) for callback in self.callbacks]  # every one is called
+                if True in wishes:
+                    trainer.stopped = "callback"
+                    break
+                if trainer.early_stopping and waited >= trainer.patience:
+                    trainer.stopped = "early_stopping"
+                    break
+        assert trainer.model is not None
+        return trainer.model
+
+    def epoch(self, epoch: int) -> tuple[Record, int | None]:
+        """One pass over the rows; its record, and how many validation rows are right."""
+        trainer, descent, start = self.trainer, self.descent, time.perf_counter()
+        order = self.rows.copy()
+        if self.mixes:
+            shuffle(self.stream.random_raw(len(order)), order)
+        first, steps = epoch * self.per_epoch, trainer.epochs * self.per_epoch
+        rates = learning_rates(
+            trainer.schedule, trainer.learning_rate, first, first + self.per_epoch, steps, self.per_epoch
+        )
+        averaging, size = (
+            self.averages and epoch >= int(trainer.average is not True and trainer.average),
+            descent.batches_per_slice(),
+        )
+        for t in range(0, self.per_epoch, size):
+            descent.run(order, rates, t, min(t + size, self.per_epoch), averaging)
+        loss, seconds = descent.take_loss() / self.total, time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} after epoch {epoch + 1}: X holds NaN or inf, or learning_rate="
+                f"{trainer.learning_rate:g} is too large; trainer.model has the weights before that epoch"
+            )
+        record: Record = {"epoch": epoch + 1, "loss": loss, "learning_rate": float(rates[-1]), "seconds": seconds}
+        record["examples_per_second"] = len(order) / seconds
+        if self.held is None:
+            return record, None
+        sum_of_losses, predictions = self.held.objective.evaluate(*descent.weights(self.averages))
+        right = int((predictions == self.held.labels).sum())
+        record["validation_loss"] = sum_of_losses / self.held.total
+        record["validation_accuracy"] = right / len(predictions)
+        return record, right
+
+    def keep(self) -> None:
+        """Make the weights as they are the trainer's model."""
+        coef, intercept = self.descent.weights(self.averages)
+        coef *= self.objective.scale
+        self.trainer.model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings())
+
+
+class _Bar:
+    """A progress bar, on a terminal or if asked; calling it with a record moves it on."""
+
+    def __init__(self, wanted: bool | None, epochs: int) -> None:
+        self.bar: Any = None
+        if wanted or (wanted is None and sys.stderr is not None and sys.stderr.isatty()):
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=epochs, unit="epoch", leave=False)
+
+    def __enter__(self) -> Callable[[Record], None]:
+        return self.show
+
+    def show(self, record: Record) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
+            self.bar.update()
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()

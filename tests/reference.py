@@ -1,0 +1,72 @@
+"""Naive NumPy twins of what the package computes, in float64; nothing of the package is imported here."""
+
+import numpy as np
+
+
+def softmax(Z, axis=-1):
+    E = np.exp(Z - np.max(Z, axis, keepdims=True))
+    return E / E.sum(axis, keepdims=True)
+
+
+def logsumexp(Z, axis=-1):
+    M = np.max(Z, axis, keepdims=True)
+    return np.squeeze(M, axis) + np.log(np.exp(Z - M).sum(axis))
+
+
+def log_softmax(Z, axis=-1):
+    return Z - np.expand_dims(logsumexp(Z, axis), axis)
+
+
+def targets(y, c, smoothing=0.0):
+    """Labels or probabilities -> smoothed probabilities (n, c)."""
+    y = np.asarray(y)
+    Y = np.eye(c)[y.reshape(-1)] if y.ndim == 1 or y.shape[1] == 1 else y.astype(np.float64)
+    return (1 - smoothing) * Y + smoothing / c
+
+
+def cross_entropy(Z, y, sample_weight=None, smoothing=0.0):
+    """(s_i CE_i, s_i (P - Y))"""
+    Z = np.asarray(Z, np.float64)
+    Y, s = targets(y, Z.shape[1], smoothing), np.ones(len(Z)) if sample_weight is None else np.asarray(sample_weight)
+    return -s * (Y * log_softmax(Z)).sum(1), s[:, None] * (softmax(Z) - Y)
+
+
+def loss_gradient(X, y, coef, intercept=None, sample_weight=None, smoothing=0.0, l2=0.0, scale=1.0, mean=True):
+    X, coef = np.asarray(X, np.float64) * scale, np.asarray(coef, np.float64)
+    b = np.zeros(len(coef)) if intercept is None else np.asarray(intercept, np.float64)
+    losses, R = cross_entropy(X @ coef.T + b, y, sample_weight, smoothing)
+    S = 1.0 if not mean else len(X) if sample_weight is None else np.sum(sample_weight)
+    loss = losses.sum() / S + 0.5 * l2 * (coef**2).sum()
+    return loss, R.T @ X / S + l2 * coef, R.sum(0) / S
+
+
+def sgd(X, y, c, order, batch, rate, momentum=0.0, nesterov=False, l2=0.0, sample_weight=None):
+    """Weights after plain mini-batch descent over `order`, a list of epochs' row orders."""
+    W, b = np.zeros((c, X.shape[1])), np.zeros(c)
+    V, v = W.copy(), b.copy()
+    s = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    n, S = (s > 0).sum(), s.sum()
+    for rows in order:
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            _, G, g = loss_gradient(X[part], y[part], W, b, s[part], mean=False)
+            G, g = G * n / (S * len(part)) + l2 * W, g * n / (S * len(part))
+            V, v = momentum * V + G, momentum * v + g
+            W, b = W - rate * (G + momentum * V if nesterov else V), b - rate * (g + momentum * v if nesterov else v)
+    return W, b
+
+
+def adam(X, y, c, order, batch, rate, betas=(0.9, 0.999), eps=1e-8):
+    W, b = np.zeros((c, X.shape[1])), np.zeros(c)
+    moments = [[np.zeros_like(p), np.zeros_like(p)] for p in (W, b)]
+    t = 0
+    for rows in order:
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            gradients = loss_gradient(X[part], y[part], W, b)[1:]
+            t += 1
+            for p, g, m in zip((W, b), gradients, moments, strict=True):
+                m[0] = betas[0] * m[0] + (1 - betas[0]) * g
+                m[1] = betas[1] * m[1] + (1 - betas[1]) * g * g
+                p -= rate * (m[0] / (1 - betas[0] ** t)) / (np.sqrt(m[1] / (1 - betas[1] ** t)) + eps)
+    return W, b
