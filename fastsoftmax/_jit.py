@@ -49,12 +49,17 @@ def cache_folder() -> Path:
 
 
 @functools.cache
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@functools.cache
 def stamp() -> str:
     """What every entry depends on: versions, Numba's settings and the source of all that is compiled."""
     here = Path(__file__).parent
     sources = [here / "_jit.py", here / "_simd.py", *sorted((here / "kernels").glob("*.py"))]
     settings = [getattr(numba.config, name, None) for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")]
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
+    digests = [_digest(str(path)) for path in sources]
     return repr((numba.__version__, np.__version__, sys.implementation.cache_tag, settings, digests))
 
 
@@ -68,7 +73,7 @@ class KernelCache(NullCache):  # type: ignore[misc]
 
     def __init__(self, function: Callable[..., Any], *flags: object) -> None:
         self.name = f"{function.__module__}.{function.__qualname__}"
-        self.flags = flags
+        self.flags, self.source = flags, function.__code__.co_filename
 
     def path(self, signature: Any, codegen: Any) -> Path:
         folder = cache_folder()
@@ -77,7 +82,7 @@ class KernelCache(NullCache):  # type: ignore[misc]
             found = folder.stat()
             if found.st_mode & 0o022 or found.st_uid not in (0, os.getuid()):  # what lies there is unpickled and run
                 raise PermissionError(f"others may write to {folder}")
-        key = repr((stamp(), self.name, self.flags, signature, codegen.magic_tuple()))
+        key = repr((stamp(), _digest(self.source), self.name, self.flags, signature, codegen.magic_tuple()))
         return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:

@@ -279,8 +279,34 @@ def store(typingctx, array, offset, x):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64, vector), codegen
 
 
+def _python_transpose(source: Any, base: int, stride: int, out: Any, o: int, width: int) -> None:
+    n = _lanes(source)
+    for i in range(n):
+        out[o + i : o + i + n * width : width] = source[base + i * stride : base + i * stride + n]
+
+
+@operation(_python_transpose)
+def transpose(typingctx, source, base, stride, out, o, width):  # type: ignore[no-untyped-def]
+    """out[o + p * width + i] = source[base + i * stride + p] for i and p < lanes, in registers."""
+    vector = Vector(source.dtype)
+    n = vector.lanes
+
+    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
+        rows = [emit_load(b, vector, pointer(ctx, b, source, *args[:3], i)) for i in range(n)]
+        halves = [[(i // 2) + (n if i % 2 else 0) + start for i in range(n)] for start in (0, n // 2)]
+        for _ in range(n.bit_length() - 1):  # each round interleaves row i with row i + n / 2
+            pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
+            rows = [shuffle(b, x, y, half) for x, y in pairs for half in halves]
+        for p, row in enumerate(rows):
+            emit_store(b, vector, row, pointer(ctx, b, out, *args[3:], p))
+        return ctx.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(source, i64, i64, out, i64, i64), codegen
+
+
 @operation(lambda array, start, length: array[start : start + length])
-def view(typingctx, array, start, length):  # type: ignore[no-untyped-def]
+def borrow(typingctx, array, start, length):  # type: ignore[no-untyped-def]
     """array[start : start + length], borrowed: a slice of Numba's own counts references, atomically, and checks."""
 
     def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]

@@ -29,13 +29,11 @@ def _rows_per_block(c: int, itemsize: int) -> int:
     return max(16, min(512, (32 << 10) // (c * itemsize) // 16 * 16))
 
 
-def _check_out(out: Floats | None, like: Floats) -> Floats:
-    if out is None:
-        return np.empty_like(like, order="C", subok=False)
+def _check_out(out: Floats, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
-    if out.shape != like.shape or out.dtype != like.dtype:
-        raise ValueError(f"out must be {like.dtype} of shape {like.shape}, got {out.dtype} of shape {out.shape}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out must be {dtype} of shape {shape}, got {out.dtype} of shape {out.shape}")
     if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
         raise ValueError("out must be C-contiguous, aligned and writable")
     return out
@@ -50,9 +48,8 @@ def _normalise(Z: ArrayLike, axis: int, out: Floats | None, mode: int) -> Floats
         raise ValueError(f"axis must be from {-logits.ndim} to {logits.ndim - 1} for shape {logits.shape}, got {axis}")
     axis %= logits.ndim
     shape, c = logits.shape, logits.shape[axis]
-    result = (
-        np.empty(shape[:axis] + shape[axis + 1 :], logits.dtype) if mode == sm.LOGSUMEXP else _check_out(out, logits)
-    )
+    shape_out = shape[:axis] + shape[axis + 1 :] if mode == sm.LOGSUMEXP else shape
+    result = np.empty(shape_out, logits.dtype) if out is None else _check_out(out, shape, logits.dtype)
     if c == 0:
         raise ValueError(f"Z has no class along axis {axis}: shape {shape}")
     if result.size == 0:
@@ -170,7 +167,7 @@ def logsumexp(Z: ArrayLike, axis: int = -1) -> Floats:
     >>> import numpy as np
     >>> import fastsoftmax as fs
     >>> fs.logsumexp(np.array([[0.0, 0.0], [1e4, 1e4]])).round(4)
-    array([6.931000e-01, 1.000069e+04])
+    array([6.93100000e-01, 1.00006931e+04])
     """
     return _normalise(Z, axis, None, sm.LOGSUMEXP)
 
@@ -359,15 +356,6 @@ def _check_parameters(coef: ArrayLike, intercept: ArrayLike | None, m: int) -> t
     return weights, bias
 
 
-def _deliver(gradient: Floats, factor: float, target: Floats, accumulate: bool) -> None:
-    """factor * gradient, into or onto `target`."""
-    gradient *= gradient.dtype.type(factor)
-    if accumulate:
-        target += gradient.astype(target.dtype, copy=False)
-    else:
-        target[...] = gradient
-
-
 def loss_gradient(
     X: Any,
     y: ArrayLike,
@@ -447,11 +435,12 @@ def loss_gradient(
         if accumulate:
             raise ValueError("accumulate=True adds to out: give out=(grad_coef, grad_intercept)")
         out = np.empty((c, design.m), weights.dtype), np.empty(c, weights.dtype)
-    G, g = _check_out(out[0], np.empty((c, design.m), weights.dtype)), _check_out(out[1], np.empty(c, weights.dtype))
-    loss, dcoef, dintercept = SoftmaxObjective(design, c, targets, compute).loss_gradient(weights, bias)
+    G = _check_out(out[0], (c, design.m), weights.dtype)
+    g = _check_out(out[1], (c,), weights.dtype)
+    if not accumulate:
+        G[...], g[...] = 0, 0
+    loss, _, _ = SoftmaxObjective(design, c, targets, compute).loss_gradient(weights, bias, factor, (G, g))
     loss *= factor
-    _deliver(dcoef, factor, G, accumulate)
-    _deliver(dintercept, factor, g, accumulate)
     if l2:
         loss += 0.5 * l2 * sm.sum_of_squares(_jit.flat(np.require(weights, requirements=("C", "A"))))
         G += (l2 * weights).astype(G.dtype, copy=False)

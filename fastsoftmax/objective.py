@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax import _jit
+from fastsoftmax import _jit, many_classes
 from fastsoftmax.design import Dense
 from fastsoftmax.kernels import dense, gradient
 from fastsoftmax.kernels.cross_entropy import Targets
@@ -19,6 +19,7 @@ from fastsoftmax.targets import CheckedTargets
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
 MAX_CHUNKS = 64  # 256 chunks cost 5 % on MNIST: each clears and adds a partial gradient
 SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
+MANY = 64  # classes
 NONE = np.zeros(0, np.int64)
 
 
@@ -115,14 +116,43 @@ class SoftmaxObjective:
         return W, b
 
     def loss_gradient(
-        self, coef: NDArray[Any], intercept: NDArray[Any] | None
+        self,
+        coef: NDArray[Any],
+        intercept: NDArray[Any] | None,
+        factor: float = 1.0,
+        out: tuple[NDArray[Any], NDArray[Any]] | None = None,
     ) -> tuple[float, NDArray[Any], NDArray[Any]]:
-        """(sum of s_i CE_i, its gradient in coef, its gradient in intercept)"""
+        """(sum of s_i CE_i, factor times its gradient in coef, and in intercept), added to `out` if that is given."""
+        G, g = out or (np.zeros(coef.shape, self.dtype), np.zeros(self.c, self.dtype))
+        if self.many_classes:
+            return self._loss_gradient_of_many(coef, intercept, factor, G, g), G, g
         space, loss = self._sweep(coef, intercept, wanted=True)
         gradient.add_partials(space.G)
         gradient.add_partials(space.g)
-        G = space.G[0].reshape(space.part.classes, space.part.ld)[: self.c, : self.design.m]
-        return loss, G * self.scale, space.g[0, : self.c]
+        part = space.G[0].reshape(space.part.classes, space.part.ld)[: self.c, : self.design.m]
+        G += part * (self.scale * self.dtype.type(factor))
+        g += space.g[0, : self.c] * self.dtype.type(factor)
+        return loss, G, g
+
+    @property
+    def many_classes(self) -> bool:
+        """Whether the gradient is better owned class by class: 16 partials would not fit, and classes fill tiles."""
+        size = self.c * self.layout.ld * self.dtype.itemsize
+        return self.c >= MANY and PARTIAL_BYTES // size < 16
+
+    def _loss_gradient_of_many(
+        self, coef: NDArray[Any], intercept: NDArray[Any] | None, factor: float, G: NDArray[Any], g: NDArray[Any]
+    ) -> float:
+        raw = np.require(coef if (self.scale == 1).all() else coef * self.scale, self.dtype, ("C", "A"))
+        direct = G.dtype == self.dtype
+        to, to_g = (G, g) if direct else (np.zeros(G.shape, self.dtype), np.zeros(self.c, self.dtype))
+        loss = many_classes.loss_gradient(
+            self.layout.X, self.design.m, raw, intercept, self.targets, factor, self.scale, to, to_g
+        )
+        if not direct:
+            G += to
+            g += to_g
+        return loss
 
     def evaluate(self, coef: NDArray[Any], intercept: NDArray[Any] | None) -> tuple[float, NDArray[np.int64]]:
         """(sum of s_i CE_i, the most probable class of each row)"""

@@ -68,5 +68,5 @@ def adam(X, y, c, order, batch, rate, betas=(0.9, 0.999), eps=1e-8):
             for p, g, m in zip((W, b), gradients, moments, strict=True):
                 m[0] = betas[0] * m[0] + (1 - betas[0]) * g
                 m[1] = betas[1] * m[1] + (1 - betas[1]) * g * g
-                p -= rate * (m[0] / (1 - betas[0] ** t)) / (np.sqrt(m[1] / (1 - betas[1] ** t)) + eps)
+                p[...] = p - rate * (m[0] / (1 - betas[0] ** t)) / (np.sqrt(m[1] / (1 - betas[1] ** t)) + eps)
     return W, b

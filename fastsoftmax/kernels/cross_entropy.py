@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from fastsoftmax._jit import Driver, Pointer, kernel
-from fastsoftmax._simd import LANE_BYTES, load, total, view
+from fastsoftmax._simd import LANE_BYTES, borrow, load, total
 from fastsoftmax.kernels.math import log_in_place
 from fastsoftmax.kernels.softmax import (
     block_affine,
@@ -95,7 +95,7 @@ def block_cross_entropy(
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """Logits short of their bias -> losses of the rows, weighted, and their sum; Z -> factor * residual if asked."""
-    M, S, weight = view(stats, 0, B), view(stats, B, B), targets.weight
+    M, S, weight = borrow(stats, 0, B), borrow(stats, B, B), targets.weight
     block_maximum(Z, B, rows, c, bias, M)
     block_expected(Z, B, rows, c, M, targets, index, losses)
     block_exp(Z, B, rows, c, M, S, residual)
@@ -128,11 +128,11 @@ def row_cross_entropy(
     expected = expected_logit(Z, o, 1, c, m, targets.soft, row * c, label, smoothing)
     logs[0] = row_exp(Z, o, c, m, residual, q, wanted)
     scale = factor * weight / logs[0]
-    log_in_place(view(logs, 0, LANE_BYTES // 8))
+    log_in_place(borrow(logs, 0, LANE_BYTES // 8))
     if wanted:
         row_affine(residual, q, c, scale, factor * weight * smoothing / c, 0.0, residual, q)
         index[0] = row
-        block_subtract(view(residual, q, c), 1, 1, c, factor, targets, index)
+        block_subtract(borrow(residual, q, c), 1, 1, c, factor, targets, index)
     return weight * (logs[0] - expected) if weight != 0 else 0.0
 
 
@@ -151,7 +151,7 @@ def _cross_entropy(
             index[i] = first + i
         gather_block(Z, first * c, c, 1, rows, c, block, B)
         block_cross_entropy(
-            block, B, rows, c, bias, targets, index, factor, len(residual) > 0, stats, logs, view(losses, first, rows)
+            block, B, rows, c, bias, targets, index, factor, len(residual) > 0, stats, logs, borrow(losses, first, rows)
         )
         if len(residual):
             scatter_block(block, B, rows, c, residual, first * c, c, 1)

@@ -15,12 +15,12 @@ from fastsoftmax._simd import (
     add,
     add_dot,
     add_outer,
+    borrow,
     load_tile,
     prefetch,
     row_offsets,
     store_tile,
     store_totals,
-    view,
     zeros,
 )
 
@@ -119,7 +119,7 @@ def dense_gather(design: Any, index: Any, rows: int, in_order: bool, T: Any) -> 
             soon = index[min(i + AHEAD, rows - 1)] * m
             for j in range(0, m, line):
                 prefetch(X, soon + j)
-        to, row = view(T, i * ld, m), view(X, index[i] * m, m)
+        to, row = borrow(T, i * ld, m), borrow(X, index[i] * m, m)
         for j in range(m):
             to[j] = row[j]
 

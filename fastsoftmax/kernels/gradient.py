@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from fastsoftmax._jit import Driver, Pointer, kernel
-from fastsoftmax._simd import view
+from fastsoftmax._simd import borrow
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.dense import adjoint, forward, gather
 from fastsoftmax.kernels.softmax import SOFTMAX, normalise_block, scatter_block
@@ -32,7 +32,8 @@ def block_argmax(Z: Any, B: int, rows: int, c: int, bias: Any, index: Any, out: 
 
 def _chunk(
     design: Any, order: Any, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int, tile: Any,
-    wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any, logs: Any, losses: Any,
+    wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any, logs: Any,
+    losses: Any,
 ) -> float:  # fmt: skip
     """Rows order[start:stop], or start..stop if order is empty, in blocks of B. Returns their loss.
 
@@ -118,12 +119,12 @@ def step(
     coef, intercept, powers = state.coef, state.intercept, state.powers
     powers[0] *= rule.beta1
     powers[1] *= rule.beta2
-    gradient = view(G.reshape(G.size), 0, len(coef))
+    gradient = borrow(G.reshape(G.size), 0, len(coef))
     scale_gradient(gradient, factor, state.scale, coef, l2)
     descend(rule, rate, powers, count, coef, gradient, state.coef_first, state.coef_second, state.coef_average)
     scale_coef(coef, state.scale, W)
     if len(intercept):
-        gradient = view(g.reshape(g.size), 0, len(intercept))
+        gradient = borrow(g.reshape(g.size), 0, len(intercept))
         for k in range(len(intercept)):
             gradient[k] *= intercept.dtype.type(factor)
         descend(

@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from fastsoftmax._jit import Driver, Pointer, kernel
-from fastsoftmax._simd import LANE_BYTES, largest, last_lanes, load, store, total, view, where_less
+from fastsoftmax._simd import LANE_BYTES, borrow, largest, last_lanes, load, store, total, where_less
 from fastsoftmax.kernels.math import exp, log_in_place
 
 INFINITY = math.inf
@@ -134,7 +134,7 @@ def sum_with_infinity(Z: Any, o: int, stride: int, c: int) -> float:
 def gather_block(source: Any, base: int, row_stride: int, class_stride: int, rows: int, c: int, Z: Any, B: int) -> None:
     """Rows of any layout -> a class-major block."""
     for k in range(c):
-        z, start = view(Z, k * B, rows), base + k * class_stride
+        z, start = borrow(Z, k * B, rows), base + k * class_stride
         for i in range(rows):
             z[i] = source[start + i * row_stride]
 
@@ -143,7 +143,7 @@ def gather_block(source: Any, base: int, row_stride: int, class_stride: int, row
 def scatter_block(Z: Any, B: int, rows: int, c: int, out: Any, base: int, row_stride: int, class_stride: int) -> None:
     """A class-major block -> rows of any layout."""
     for k in range(c):
-        z, start = view(Z, k * B, rows), base + k * class_stride
+        z, start = borrow(Z, k * B, rows), base + k * class_stride
         for i in range(rows):
             out[start + i * row_stride] = z[i]
 
@@ -151,7 +151,7 @@ def scatter_block(Z: Any, B: int, rows: int, c: int, out: Any, base: int, row_st
 @kernel
 def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, stats: Any, logs: Any) -> None:
     """Logits -> the function of `mode` in place; logsumexp goes to `logs`. bias: zeros; stats: two rows of B."""
-    M, S = view(stats, 0, B), view(stats, B, B)
+    M, S = borrow(stats, 0, B), borrow(stats, B, B)
     block_maximum(Z, B, rows, c, bias, M)
     block_exp(Z, B, rows, c, M, S, mode == SOFTMAX)
     if mode == SOFTMAX:
@@ -164,11 +164,11 @@ def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, sta
         logs[i] = S[i] if M[i] < INFINITY else sum_with_infinity(Z, i, B, c)
     log_in_place(logs)
     for i in range(rows):
+        S[i] = logs[i]
         logs[i] += M[i]
-        S[i] = logs[i] - M[i] if M[i] < INFINITY else logs[i]
     if mode == LOG_SOFTMAX:
         for k in range(c):
-            z = view(Z, k * B, rows)
+            z = borrow(Z, k * B, rows)
             for i in range(rows):
                 z[i] = z[i] - M[i] - S[i]
 
@@ -182,7 +182,7 @@ def normalise_row(Z: Any, o: int, c: int, mode: int, out: Any, q: int, logs: Any
         row_affine(out, q, c, 1 / s, 0.0, 0.0, out, q)
         return
     logs[0] = s if m < INFINITY else sum_with_infinity(Z, o, 1, c)
-    log_in_place(view(logs, 0, LANE_BYTES // 8))
+    log_in_place(borrow(logs, 0, LANE_BYTES // 8))
     if mode == LOGSUMEXP:
         out[q] = m + logs[0]
     else:

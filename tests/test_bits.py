@@ -1,0 +1,73 @@
+"""The same bytes on any CPU and any number of threads: one SHA-256 for losses, gradients, softmax, trained weights.
+
+On targets without fma it is a call of libm, 20 to 50 times slower: the problems are small.
+"""
+
+import itertools
+
+import pytest
+
+from fastsoftmax._jit import JIT
+
+pytestmark = pytest.mark.skipif(
+    not JIT, reason="NumPy's own arithmetic, with the JIT off, is not promised to be portable"
+)
+
+CODE = r"""
+import hashlib, numpy as np, fastsoftmax as fs
+from fastsoftmax import _simd
+bits = np.random.PCG64(5)
+def uniform(*shape):
+    return (bits.random_raw(int(np.prod(shape))) >> 40).astype(np.float64).reshape(shape) / 2**24 - 0.5
+def labels(n, c):
+    return (bits.random_raw(n) % c).astype(np.int64)
+h = hashlib.sha256()
+def add(*arrays):
+    for a in arrays:
+        h.update(np.asarray(a).tobytes())
+for dtype in (np.float32, np.float64, np.uint8):
+    for n, m, c in ((150, 40, 3), (700, 20, 10), (20, 130, 7), (21, 900, 100)):
+        X = (uniform(n, m) * 4).astype(dtype) if dtype != np.uint8 else (bits.random_raw(n * m) % 256).astype(dtype).reshape(n, m)
+        real = np.float64 if dtype == np.float64 else np.float32
+        W, b, y = uniform(c, m).astype(real), uniform(c).astype(real), labels(n, c)
+        Y = uniform(n, c) + 0.6
+        total = np.zeros(n)
+        for k in range(c):
+            total += Y[:, k]
+        Y /= total[:, None]
+        scale = 1 / 255 if dtype == np.uint8 else 1.0
+        add(*fs.loss_gradient(X, y, W, b, scale=scale))
+        add(*fs.loss_gradient(X, Y, W, b, scale=scale, label_smoothing=0.1, sample_weight=uniform(n) + 1, l2=0.1))
+        add(fs.predict_proba(X, W, b, scale=scale))
+        Z = (uniform(n, c) * 20).astype(real)
+        add(fs.softmax(Z), fs.log_softmax(Z), fs.logsumexp(Z), fs.softmax(Z.T.copy(), axis=0), *fs.cross_entropy_gradient(Z, y))
+X, y = (bits.random_raw(900 * 30) % 256).astype(np.uint8).reshape(900, 30), labels(900, 4)
+for options in (dict(), dict(optimizer="adam", schedule="one_cycle"), dict(optimizer="gd"), dict(batch_size=700),
+                dict(momentum=0.9, nesterov=True, schedule="cosine", average=True, l2=0.01, early_stopping=True),
+                dict(schedule="inverse_scaling", accumulate_steps=3, label_smoothing=0.1)):
+    trainer = fs.Trainer(2, scale=1 / 255, **options)
+    model = trainer.fit(X, y, class_weight="balanced")
+    add(model.coef, model.intercept, [record["loss"] for record in trainer.history])
+print(h.hexdigest(), _simd.REGISTER_BYTES, fs.get_num_threads())
+"""
+
+TARGETS = [
+    {"NUMBA_NUM_THREADS": "1"},
+    {"NUMBA_NUM_THREADS": "2"},
+    {"NUMBA_NUM_THREADS": "3"},
+    {"NUMBA_NUM_THREADS": "2", "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
+    {"NUMBA_NUM_THREADS": "3", "NUMBA_CPU_NAME": "sandybridge", "NUMBA_CPU_FEATURES": ""},
+    {"NUMBA_NUM_THREADS": "2", "NUMBA_CPU_NAME": "generic"},
+    {"NUMBA_NUM_THREADS": "1", "NUMBA_CPU_NAME": "haswell"},
+]
+
+
+def test_one_hash(run_python):
+    seen = {}
+    for target in TARGETS:
+        hash_, *facts = run_python(CODE, **target).split()
+        seen.setdefault(hash_, []).append((target, facts))
+        assert facts[1] == target["NUMBA_NUM_THREADS"]
+    assert len(seen) == 1, seen
+    widths = set(itertools.chain.from_iterable(facts[:1] for _, facts in next(iter(seen.values()))))
+    assert "32" in widths  # tiles of narrow registers were among them

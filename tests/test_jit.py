@@ -1,0 +1,280 @@
+"""The JIT policy: twins, slices and threads give equal bytes; the cache is never wrong and never raises; forks live."""
+
+import os
+import shutil
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastsoftmax as fs
+from fastsoftmax import _jit, objective
+from fastsoftmax.kernels import gradient, softmax
+from tests.conftest import make_problem
+
+jit_only = pytest.mark.skipif(
+    not _jit.JIT, reason="there is nothing compiled to cache, and one thread, with the JIT off"
+)
+
+# A process that prints a hash of loss and gradient, one line a call.
+HASH = """
+import hashlib, sys, numpy as np, fastsoftmax as fs
+def run(m=37, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    X, W = rng.standard_normal((3000, m)).astype(dtype), rng.standard_normal((5, m)).astype(dtype)
+    loss, G, g = fs.loss_gradient(X, rng.integers(0, 5, 3000), W)
+    return hashlib.sha256(np.float64(loss).tobytes() + G.tobytes() + g.tobytes()).hexdigest()[:16]
+"""
+
+
+def digest(result):
+    return b"".join(np.asarray(part).tobytes() for part in result)
+
+
+@pytest.fixture
+def restore_threads():
+    before = _jit._chosen_threads
+    yield
+    _jit._chosen_threads = before
+
+
+@jit_only
+@pytest.mark.parametrize(("n", "m", "c"), [(4000, 50, 7), (500, 1100, 250)])
+def test_threads_give_equal_bytes(rng, restore_threads, n, m, c):
+    X, y, coef, b = make_problem(rng, n, m, c)
+    Z = rng.standard_normal((5000, 100)).astype(np.float32)
+    seen = set()
+    for k in (1, 2, 1):
+        fs.set_num_threads(k)
+        seen.add(
+            digest(fs.loss_gradient(X, y, coef, b)) + fs.softmax(Z).tobytes() + fs.predict_proba(X, coef).tobytes()
+        )
+    assert len(seen) == 1
+
+
+@jit_only
+def test_twins_are_both_used(rng, restore_threads, monkeypatch):
+    """The serial twin of a small problem and the parallel twin of a large one: what the other tests compare."""
+    called = []
+    for name in ("serial", "parallel"):
+        real = getattr(gradient.sweep, name)
+        monkeypatch.setattr(gradient.sweep, name, lambda *a, real=real, name=name: called.append(name) or real(*a))
+    fs.set_num_threads(2)
+    expected = ["serial", "parallel"] if fs.get_num_threads() > 1 else ["serial", "serial"]
+    for n in (10, 4000):
+        X, y, coef, b = make_problem(rng, n, 50, 7)
+        fs.loss_gradient(X, y, coef, b)
+    assert called == expected
+
+
+@pytest.mark.parametrize("operations", [1.0, 1e6, 1e8])
+def test_slices_do_not_change_a_bit(rng, monkeypatch, operations):
+    X, y, coef, b = make_problem(rng, 5000 if _jit.JIT else 300, 50, 7)
+    whole = fs.loss_gradient(X, y, coef, b)
+    monkeypatch.setattr(objective, "SLICE", operations)
+    assert digest(fs.loss_gradient(X, y, coef, b)) == digest(whole)
+
+
+def test_set_num_threads(restore_threads):
+    limit = fs.get_num_threads()
+    fs.set_num_threads(1)
+    assert fs.get_num_threads() == 1
+    fs.set_num_threads(1000)
+    assert fs.get_num_threads() == limit
+    for bad in (0, -1, 1.5, True, "2", None):
+        with pytest.raises(ValueError, match="integer of at least 1"):
+            fs.set_num_threads(bad)
+
+
+@jit_only
+def test_numba_is_left_as_it_was(rng, restore_threads):
+    import numba
+
+    before = numba.get_num_threads()
+    fs.set_num_threads(1)
+    fs.softmax(rng.standard_normal((3000, 100)))
+    fs.set_num_threads(2)
+    fs.softmax(rng.standard_normal((3000, 100)))
+    assert numba.get_num_threads() == before
+
+
+@jit_only
+def test_few_signatures(rng):
+    """Labels or probabilities, weights, smoothing, options: one compiled chunk for each X, compute dtype and tile."""
+    gradient.chunk_pointer.compiled.clear()
+    for dtype in (np.float32, np.float64, np.uint8):
+        X, y, coef, b = make_problem(rng, 60, 9, 5, dtype)
+        for target in (y, np.eye(5)[y]):
+            for options in ({}, {"sample_weight": np.ones(60)}, {"label_smoothing": 0.1}, {"l2": 1.0, "scale": 0.5}):
+                fs.loss_gradient(X, target, coef, b, **options)
+        fs.predict_proba(X, coef)
+        fs.Trainer(1, optimizer="adam").fit(X, y)
+        fs.Trainer(1, early_stopping=True, momentum=0.5, nesterov=True).fit(X, y)
+    assert len(gradient.chunk_pointer.compiled) == 3
+    assert len(softmax.normalise.compiled) <= 2
+
+
+# ---- the cache
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "cache"
+    path.mkdir(mode=0o700)
+    return path
+
+
+COUNT = """
+import numba.core.event, logging
+with numba.core.event.install_recorder("numba:compile") as recorder:
+    result = run()
+print(result, len(recorder.buffer) // 2)
+"""
+
+
+@jit_only
+def test_the_next_process_compiles_nothing(run_python, folder):
+    first = run_python(HASH + COUNT, FASTSOFTMAX_CACHE_DIR=folder).split()
+    again = run_python(HASH + COUNT, FASTSOFTMAX_CACHE_DIR=folder).split()
+    assert again == [first[0], "0"]
+    assert int(first[1]) > 10
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+@jit_only
+def test_a_damaged_cache_is_repaired(run_python, folder):
+    good = run_python(HASH + "print(run())", FASTSOFTMAX_CACHE_DIR=folder)
+    files = sorted(folder.iterdir())
+    for i, path in enumerate(files):
+        blob = path.read_bytes()
+        path.write_bytes([blob[:-99], blob[:5000] + bytes(99) + blob[5099:], b"", b"garbage"][i % 4])
+    result = run_python(HASH + "print(run())", check=False, FASTSOFTMAX_CACHE_DIR=folder)
+    assert result.stdout.strip() == good
+    assert "damaged" in result.stderr
+    assert run_python(HASH + COUNT, FASTSOFTMAX_CACHE_DIR=folder).split() == [good, "0"]
+
+
+@jit_only
+@pytest.mark.parametrize("kind", ["a file in its place", "open to others", "full disk"])
+def test_an_unusable_cache_warns_once_and_works(run_python, folder, kind):
+    good = run_python(HASH + "print(run())")
+    first = ""
+    if kind == "a file in its place":
+        folder.rmdir()
+        folder.write_text("")
+    elif kind == "open to others":
+        folder.chmod(0o777)
+    else:
+        first = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        first += "resource.setrlimit(resource.RLIMIT_FSIZE, (999, 999))\n"
+    result = run_python(first + HASH + "print(run())", check=False, FASTSOFTMAX_CACHE_DIR=folder)
+    assert result.stdout.strip() == good
+    assert 1 <= result.stderr.count("compiled, not cached") <= 2
+    assert kind != "open to others" or not list(folder.iterdir())
+
+
+@jit_only
+def test_an_edit_of_any_kernel_compiles_anew(run_python, folder, tmp_path):
+    package = tmp_path / "package" / "fastsoftmax"
+    shutil.copytree(Path(fs.__file__).parent, package, ignore=shutil.ignore_patterns("mnist", "__pycache__"))
+    code = f"import sys; sys.path.insert(0, {str(package.parent)!r})\n" + HASH + COUNT
+    first = run_python(code, FASTSOFTMAX_CACHE_DIR=folder).split()
+    assert run_python(code, FASTSOFTMAX_CACHE_DIR=folder).split()[1] == "0"
+    source = package / "kernels" / "cross_entropy.py"  # a callee, in another file than the pointer's
+    text = source.read_text()
+    assert "loss += losses[i]" in text
+    source.write_text(text.replace("loss += losses[i]", "loss += 2 * losses[i]"))
+    edited = run_python(code, FASTSOFTMAX_CACHE_DIR=folder).split()
+    assert edited[0] != first[0]
+    assert edited[1] != "0"
+
+
+@jit_only
+def test_eight_processes_start_cold_at_once(run_python, folder):
+    code = HASH + "print(run(int(sys.argv[1]), np.dtype(sys.argv[2]).type))"
+    jobs = [(m, dtype) for m in (37, 64) for dtype in ("f4", "f8")] * 2
+    with ThreadPoolExecutor(8) as pool:
+        work = [pool.submit(run_python, code, args=(str(m), d), FASTSOFTMAX_CACHE_DIR=folder) for m, d in jobs]
+        results = [future.result() for future in work]
+    for job, result in zip(jobs, results, strict=True):
+        assert result == run_python(code, args=tuple(map(str, job)), FASTSOFTMAX_CACHE_DIR=folder)
+    assert not [path for path in folder.iterdir() if path.suffix != ".kernel"]  # no scratch is left
+
+
+@jit_only
+def test_without_numbas_internals_there_is_no_cache(run_python, folder):
+    moved = "import numba.core.compiler as c; del c.CompileResult._rebuild\n"
+    good = run_python(HASH + "print(run())", FASTSOFTMAX_CACHE_DIR=folder)
+    result = run_python(moved + HASH + "print(run())", check=False, FASTSOFTMAX_CACHE_DIR=folder)
+    assert result.stdout.strip() == good
+    assert "compiled, not cached" in result.stderr
+
+
+# ---- ways of calling
+
+
+@jit_only
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_threads_and_forks(run_python, layer):
+    code = (
+        HASH
+        + """
+import os, signal, threading
+from concurrent.futures import ThreadPoolExecutor
+signal.alarm(120)
+good = run()
+with ThreadPoolExecutor(4) as pool:
+    assert set(pool.map(lambda _: run(), range(24))) == {good}
+for _ in range(3):  # parent, child, grandchild
+    assert run() == good
+    if pid := os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print("end", end="", flush=True)
+os._exit(0)
+"""
+    )
+    try:
+        printed = run_python(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS=2)
+    except AssertionError as error:
+        if "No threading layer could be loaded" in str(error) or "not available" in str(error):
+            pytest.skip(f"this machine has no {layer}")
+        raise
+    assert printed == "end"
+
+
+def test_a_thread_beside_the_main_one(rng):
+    X, y, coef, b = make_problem(rng, 3000 if _jit.JIT else 100, 50, 7)
+    expected, got = digest(fs.loss_gradient(X, y, coef, b)), []
+    thread = threading.Thread(target=lambda: got.append(digest(fs.loss_gradient(X, y, coef, b))))
+    thread.start()
+    thread.join()
+    assert got == [expected]
+
+
+def test_import_is_instant(run_python):
+    """`import fastsoftmax` loads nothing but itself."""
+    loaded = run_python(
+        "import sys, numpy; before = set(sys.modules)\n"
+        "import fastsoftmax\n"
+        "print(sorted(name for name in set(sys.modules) - before))"
+    )
+    assert loaded == "['fastsoftmax']"
+
+
+def test_names(run_python):
+    assert run_python("import fastsoftmax as fs; print([n for n in fs.__all__ if not hasattr(fs, n)])") == "[]"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fs.nothing  # noqa: B018
+    assert "softmax" in dir(fs)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX cache folders")
+def test_cache_folder(monkeypatch):
+    monkeypatch.setenv("FASTSOFTMAX_CACHE_DIR", "/somewhere")
+    assert _jit.cache_folder() == Path("/somewhere")
+    monkeypatch.delenv("FASTSOFTMAX_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "xdg")
+    assert sys.platform != "linux" or _jit.cache_folder() == Path("/xdg/fastsoftmax")
