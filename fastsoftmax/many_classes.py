@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax import _jit
-from fastsoftmax._simd import LANE_BYTES
+from fastsoftmax._simd import LANE_BYTES, REGISTER_BYTES
 from fastsoftmax.kernels import many
 from fastsoftmax.kernels.cross_entropy import Targets
 
@@ -32,7 +32,7 @@ def loss_gradient(
     X is flat and of any dtype; W (c, m) are the weights of the raw features.
     """
     c, n, dtype = len(W), len(X) // m, W.dtype
-    lanes, width = LANE_BYTES // dtype.itemsize, 2 * (many.REGISTER_BYTES // dtype.itemsize)
+    lanes, width = LANE_BYTES // dtype.itemsize, 2 * (REGISTER_BYTES // dtype.itemsize)
     block, ldz = min(rows_per_block(c, m, dtype.itemsize), -(-n // 96) * 96), -(-c // (2 * lanes)) * 2 * lanes
     features = min(m, FEATURES)
     classes = min(ldz, max(1, PANEL_BYTES // (features * dtype.itemsize) // (2 * lanes)) * 2 * lanes)

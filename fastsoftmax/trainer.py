@@ -339,34 +339,37 @@ class _Run:
     def run(self) -> SoftmaxModel:
         trainer = self.trainer
         trainer.history, trainer.stopped = [], "epochs"
-        self.keep()
-        best, waited = -1, 0
+        model = self.keep()
         with _Bar(trainer.progress, trainer.epochs) as show:
-            for epoch in range(trainer.epochs):
-                try:
-                    record, right = self.epoch(epoch)
-                except KeyboardInterrupt:
-                    trainer.stopped = "interrupted"
-                    logger.warning("interrupted in epoch %d: the weights are those of the last step", epoch + 1)
+            try:
+                trainer.stopped = self.epochs(show)
+            except KeyboardInterrupt:
+                trainer.stopped = "interrupted"
+                logger.warning(
+                    "interrupted after %d epochs: the weights are those of the last step", len(trainer.history)
+                )
+                if not trainer.early_stopping:
                     self.keep()
-                    break
-                trainer.history.append(record)
-                show(record)
-                better = right is None or not trainer.early_stopping or right > best
-                if better:
-                    self.keep()
-                    best, waited = right if right is not None else best, 0
-                else:
-                    waited += 1
-                wishes = [callback(record) for callback in self.callbacks]  # every one is called
-                if True in wishes:
-                    trainer.stopped = "callback"
-                    break
-                if trainer.early_stopping and waited >= trainer.patience:
-                    trainer.stopped = "early_stopping"
-                    break
-        assert trainer.model is not None
-        return trainer.model
+        return trainer.model or model
+
+    def epochs(self, show: Callable[[Record], None]) -> str:
+        """Epoch after epoch; why it ended."""
+        trainer, best, waited = self.trainer, -1, 0
+        for epoch in range(trainer.epochs):
+            record, right = self.epoch(epoch)
+            trainer.history.append(record)
+            show(record)
+            if right is None or not trainer.early_stopping or right > best:
+                self.keep()
+                best, waited = best if right is None else right, 0
+            else:
+                waited += 1
+            wishes = [callback(record) for callback in self.callbacks]  # every one is called
+            if True in wishes:
+                return "callback"
+            if trainer.early_stopping and waited >= trainer.patience:
+                return "early_stopping"
+        return "epochs"
 
     def epoch(self, epoch: int) -> tuple[Record, int | None]:
         """One pass over the rows; its record, and how many validation rows are right."""
@@ -378,10 +381,8 @@ class _Run:
         rates = learning_rates(
             trainer.schedule, trainer.learning_rate, first, first + self.per_epoch, steps, self.per_epoch
         )
-        averaging, size = (
-            self.averages and epoch >= int(trainer.average is not True and trainer.average),
-            descent.batches_per_slice(),
-        )
+        averaging = self.averages and epoch >= (0 if trainer.average is True else trainer.average)
+        size = descent.batches_per_slice()
         for t in range(0, self.per_epoch, size):
             descent.run(order, rates, t, min(t + size, self.per_epoch), averaging)
         loss, seconds = descent.take_loss() / self.total, time.perf_counter() - start
@@ -400,11 +401,13 @@ class _Run:
         record["validation_accuracy"] = right / len(predictions)
         return record, right
 
-    def keep(self) -> None:
+    def keep(self) -> SoftmaxModel:
         """Make the weights as they are the trainer's model."""
         coef, intercept = self.descent.weights(self.averages)
         coef *= self.objective.scale
-        self.trainer.model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings())
+        model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings())
+        self.trainer.model = model
+        return model
 
 
 class _Bar:

@@ -25,22 +25,22 @@ h = hashlib.sha256()
 def add(*arrays):
     for a in arrays:
         h.update(np.asarray(a).tobytes())
-for dtype in (np.float32, np.float64, np.uint8):
-    for n, m, c in ((150, 40, 3), (700, 20, 10), (20, 130, 7), (21, 900, 100)):
-        X = (uniform(n, m) * 4).astype(dtype) if dtype != np.uint8 else (bits.random_raw(n * m) % 256).astype(dtype).reshape(n, m)
-        real = np.float64 if dtype == np.float64 else np.float32
-        W, b, y = uniform(c, m).astype(real), uniform(c).astype(real), labels(n, c)
-        Y = uniform(n, c) + 0.6
-        total = np.zeros(n)
-        for k in range(c):
-            total += Y[:, k]
-        Y /= total[:, None]
-        scale = 1 / 255 if dtype == np.uint8 else 1.0
-        add(*fs.loss_gradient(X, y, W, b, scale=scale))
-        add(*fs.loss_gradient(X, Y, W, b, scale=scale, label_smoothing=0.1, sample_weight=uniform(n) + 1, l2=0.1))
-        add(fs.predict_proba(X, W, b, scale=scale))
-        Z = (uniform(n, c) * 20).astype(real)
-        add(fs.softmax(Z), fs.log_softmax(Z), fs.logsumexp(Z), fs.softmax(Z.T.copy(), axis=0), *fs.cross_entropy_gradient(Z, y))
+f4, f8, u1 = np.float32, np.float64, np.uint8
+for dtype, n, m, c in ((f4, 150, 40, 3), (f4, 700, 20, 10), (f8, 700, 21, 10), (u1, 700, 33, 10), (f4, 21, 900, 100),
+                       (f8, 15, 700, 100)):
+    real = f8 if dtype == f8 else f4
+    X = (uniform(n, m) * 255 + 127).astype(dtype)
+    W, b, y = uniform(c, m).astype(real), uniform(c).astype(real), labels(n, c)
+    Y, total = uniform(n, c) + 0.6, np.zeros(n)
+    for k in range(c):
+        total += Y[:, k]
+    Y /= total[:, None]
+    add(*fs.loss_gradient(X, y, W, b, scale=1 / 255))
+    add(*fs.loss_gradient(X, Y, W, b, scale=1 / 255, label_smoothing=0.1, sample_weight=uniform(n) + 1, l2=0.1))
+    add(fs.predict_proba(X, W, b, scale=1 / 255))
+    Z = (uniform(n, c) * 20).astype(real)
+    add(fs.softmax(Z), fs.log_softmax(Z), fs.logsumexp(Z), fs.softmax(Z.T.copy(), axis=0))
+    add(*fs.cross_entropy_gradient(Z, y))
 X, y = (bits.random_raw(900 * 30) % 256).astype(np.uint8).reshape(900, 30), labels(900, 4)
 for options in (dict(), dict(optimizer="adam", schedule="one_cycle"), dict(optimizer="gd"), dict(batch_size=700),
                 dict(momentum=0.9, nesterov=True, schedule="cosine", average=True, l2=0.01, early_stopping=True),

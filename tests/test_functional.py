@@ -163,7 +163,7 @@ def test_one_hot():
     np.testing.assert_array_equal(fs.one_hot([0, 1, 0]), np.array([[1, 0], [0, 1], [1, 0]], np.float32))
     assert fs.one_hot(np.array([[2], [0]]), 4, np.float64).dtype == np.float64
     assert fs.one_hot(np.zeros(0, int), 3).shape == (0, 3)
-    with pytest.raises(ValueError, match="labels must be in 0..1 for 2 classes, got 2"):
+    with pytest.raises(ValueError, match=r"labels must be in 0\.\.1 for 2 classes, got 2"):
         fs.one_hot([0, 2], 2)
     with pytest.raises(ValueError, match="non-negative, got -1"):
         fs.one_hot([0, -1])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, kernel
+from fastsoftmax._jit import Driver, Pointer, inlined, outlined
 from fastsoftmax._simd import LANE_BYTES, borrow, load, total
 from fastsoftmax.kernels.math import log_in_place
 from fastsoftmax.kernels.softmax import (
@@ -33,7 +33,7 @@ class Targets(NamedTuple):
     smoothing: float
 
 
-@kernel
+@inlined
 def expected_logit(
     Z: Any, o: int, stride: int, c: int, m: float, soft: Any, y: int, label: int, smoothing: float
 ) -> float:
@@ -55,7 +55,7 @@ def expected_logit(
     return linear + (1 - smoothing) * sharp
 
 
-@kernel
+@inlined
 def block_expected(Z: Any, B: int, rows: int, c: int, M: Any, targets: Any, index: Any, expected: Any) -> None:
     """expected[i] = sum_k Y_k (Z_k - M) of row i. Plain labels, nearly always, have a loop of their own: 1 ns a row."""
     labels, soft, smoothing = targets.labels, targets.soft, targets.smoothing
@@ -68,7 +68,7 @@ def block_expected(Z: Any, B: int, rows: int, c: int, M: Any, targets: Any, inde
         expected[i] = expected_logit(Z, i, B, c, M[i], soft, index[i] * c, label, smoothing)
 
 
-@kernel
+@inlined
 def block_subtract(Z: Any, B: int, rows: int, c: int, factor: float, targets: Any, index: Any) -> None:
     """Z -= factor * weight * (1 - smoothing) * Y; a row of weight 0 becomes 0."""
     labels, soft, weight = targets.labels, targets.soft, targets.weight
@@ -89,7 +89,7 @@ def block_subtract(Z: Any, B: int, rows: int, c: int, factor: float, targets: An
                 Z[k * B + i] -= sharp * w * soft[index[i] * c + k]
 
 
-@kernel
+@outlined
 def block_cross_entropy(
     Z: Any, B: int, rows: int, c: int, bias: Any, targets: Any, index: Any, factor: float, residual: bool, stats: Any,
     logs: Any, losses: Any,
@@ -116,7 +116,7 @@ def block_cross_entropy(
     return loss
 
 
-@kernel
+@outlined
 def row_cross_entropy(
     Z: Any, o: int, c: int, targets: Any, row: int, factor: float, residual: Any, q: int, index: Any, logs: Any
 ) -> float:
@@ -173,7 +173,7 @@ def cross_entropy_all(  # type: ignore[no-untyped-def]
         )  # fmt: skip
 
 
-@kernel
+@inlined
 def add_row_sums(Z: Any, B: int, rows: int, c: int, sums: Any) -> None:
     """sums += the sum over the rows of a class-major block, lane by lane, then over the lanes."""
     lanes = LANE_BYTES // Z.itemsize

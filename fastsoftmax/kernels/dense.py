@@ -7,7 +7,7 @@ entry summed over the rows in order. Neither depends on how many rows, classes a
 
 from typing import Any, NamedTuple
 
-from fastsoftmax._jit import by_layout, kernel
+from fastsoftmax._jit import by_layout, inlined
 from fastsoftmax._simd import (
     LANE_BYTES,
     REGISTER_BYTES,
@@ -48,7 +48,7 @@ def tiles(c: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     return (0,) * k, (0,) * (2 * k if WIDE and padded // k % 2 == 0 else k), padded
 
 
-@kernel
+@inlined
 def forward_tiles(
     X: Any, x: int, ld: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any, F: Any, f: int, step: int
 ) -> None:
@@ -67,7 +67,7 @@ def forward_tiles(
             store_totals(Z, k * B + r, B, sums, ROWS)
 
 
-@kernel
+@inlined
 def adjoint_tile(
     Z: Any,
     z: int,
@@ -94,7 +94,7 @@ def adjoint_tile(
     return f
 
 
-@kernel
+@inlined
 def adjoint_tiles(
     Z: Any, B: int, rows: int, X: Any, x: int, ld: int, G: Any, classes: int, tile: Any, F: Any, f: int, step: int
 ) -> None:
@@ -124,7 +124,7 @@ def dense_gather(design: Any, index: Any, rows: int, in_order: bool, T: Any) -> 
             to[j] = row[j]
 
 
-@kernel
+@inlined
 def fetch_plan(design: Any, B: int, classes: int, tile: Any, wide: Any, itemsize: int) -> tuple[int, int]:
     """How many elements of X to move on with each prefetch, and how many the forward tiles will have fetched.
 

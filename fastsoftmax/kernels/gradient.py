@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, kernel
+from fastsoftmax._jit import Driver, Pointer, inlined, kernel, outlined
 from fastsoftmax._simd import borrow
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.dense import adjoint, forward, gather
@@ -18,7 +18,7 @@ from fastsoftmax.kernels.softmax import SOFTMAX, normalise_block, scatter_block
 from fastsoftmax.kernels.updates import descend, scale_coef, scale_gradient
 
 
-@kernel
+@inlined
 def block_argmax(Z: Any, B: int, rows: int, c: int, bias: Any, index: Any, out: Any) -> None:
     """out[index[i]] = the first class of the largest logit of row i."""
     for i in range(rows):
@@ -109,7 +109,7 @@ class State(NamedTuple):
     powers: Any  # (2,) float64: beta1 and beta2 to the number of steps
 
 
-@kernel
+@outlined
 def step(
     rule: Any, rate: float, l2: float, factor: float, count: float, state: Any, G: Any, g: Any, W: Any, b: Any
 ) -> None:

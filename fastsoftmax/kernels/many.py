@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, kernel
+from fastsoftmax._jit import Driver, Pointer, inlined, outlined
 from fastsoftmax._simd import (
     LANE_BYTES,
     REGISTER_BYTES,
@@ -33,7 +33,7 @@ GROUP = 4  # panels of classes that share a panel of features while that is in L
 PACK_ROWS, PACK_WEIGHTS, LOGITS, LOSSES, PACK_FEATURES, ADJOINT = range(6)
 
 
-@kernel
+@inlined
 def pack_columns(source: Any, base: int, stride: int, q: int, count: int, P: int, width: int, out: Any, o: int) -> None:
     """out[o + p * width + i] = source[base + p * stride + q + i], 0 where q + i >= count."""
     inside = min(width, count - q)
@@ -45,7 +45,7 @@ def pack_columns(source: Any, base: int, stride: int, q: int, count: int, P: int
             to[i] = 0
 
 
-@kernel
+@inlined
 def pack_rows(source: Any, base: int, stride: int, q: int, count: int, P: int, width: int, out: Any, o: int) -> None:
     """out[o + p * width + i] = source[base + (q + i) * stride + p], 0 where q + i >= count.
 
@@ -64,7 +64,7 @@ def pack_rows(source: Any, base: int, stride: int, q: int, count: int, P: int, w
                 to[p * width + i] = 0
 
 
-@kernel
+@inlined
 def pack_weights(W: Any, base: int, stride: int, q: int, count: int, P: int, width: int, out: Any, o: int) -> None:
     """As `pack_rows`, whole vectors transposed in registers: 4 times as fast."""
     lanes = LANE_BYTES // W.itemsize
@@ -75,7 +75,7 @@ def pack_weights(W: Any, base: int, stride: int, q: int, count: int, P: int, wid
     pack_rows(W, base + whole, stride, q, count, P - whole, width, out, o + whole * width)
 
 
-@kernel
+@inlined
 def pack_residual(Z: Any, z: int, ldz: int, rows: int, out: Any, o: int) -> None:
     """HEIGHT columns of Z by whole vectors: what is too much is overwritten by the next row."""
     lanes = LANE_BYTES // Z.itemsize
@@ -84,7 +84,7 @@ def pack_residual(Z: Any, z: int, ldz: int, rows: int, out: Any, o: int) -> None
             store(out, o + r * HEIGHT + i, load(Z, z + r * ldz + i))
 
 
-@kernel
+@inlined
 def add_column_sums(packed: Any, o: int, rows: int, sums: Any, count: int, g: Any, k: int) -> None:
     """g[k:] += the sums of the columns of a packed panel, in order of the rows; `sums` is scratch."""
     lanes = LANE_BYTES // packed.itemsize
@@ -97,7 +97,7 @@ def add_column_sums(packed: Any, o: int, rows: int, sums: Any, count: int, g: An
         g[k + i] += sums[i]
 
 
-@kernel
+@inlined
 def add_product(A: Any, a: int, B: Any, b: int, P: int, acc: Any) -> Any:
     """acc + A' B over P steps of packed panels."""
     width = 2 * (REGISTER_BYTES // B.itemsize)
@@ -143,7 +143,7 @@ def _many(
     return 0.0
 
 
-@kernel
+@outlined
 def adjoint(
     start: int, stop: int, rows: int, j: int, features: int, m: int, c: int, scale: Any, A: Any, Z: Any, ldz: int,
     own: Any, tile: Any, G: Any, g: Any,

@@ -6,7 +6,7 @@ from typing import Any
 
 from numba.extending import overload
 
-from fastsoftmax._jit import JIT, kernel
+from fastsoftmax._jit import JIT, inlined, kernel
 from fastsoftmax._simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, where_less
 
 # Of each dtype: below this exp is 0; log2(e); a number that leaves the biased exponent in a sum's lowest bits;
@@ -77,7 +77,7 @@ LOG = (
 SQRT2, LOG2_HIGH, LOG2_LOW, INFINITY = math.sqrt(2), 6.93147180369123816490e-01, 1.90821492927058770002e-10, math.inf
 
 
-@kernel
+@inlined
 def log(x: Any) -> Any:
     """log of a vector of float64 that are 0, normal, +inf or NaN, within 1 ulp.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, kernel
+from fastsoftmax._jit import Driver, Pointer, inlined, kernel, outlined
 from fastsoftmax._simd import LANE_BYTES, borrow, largest, last_lanes, load, store, total, where_less
 from fastsoftmax.kernels.math import exp, log_in_place
 
@@ -25,7 +25,7 @@ SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = 0, 1, 2
 # ---- lanes over rows
 
 
-@kernel
+@inlined
 def block_maximum(Z: Any, B: int, rows: int, c: int, bias: Any, M: Any) -> None:
     """Z += bias; M[i] = the maximum of row i."""
     lanes = LANE_BYTES // Z.itemsize
@@ -39,7 +39,7 @@ def block_maximum(Z: Any, B: int, rows: int, c: int, bias: Any, M: Any) -> None:
         store(M, i, where_less(-INFINITY, m, m, where_less(m, 0.0, 0.0, m)))
 
 
-@kernel
+@inlined
 def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool) -> None:
     """S[i] = sum of exp(Z - M) over row i; Z = exp(Z - M) if `keep`."""
     lanes = LANE_BYTES // Z.itemsize
@@ -56,7 +56,7 @@ def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool) -> 
         store(S, i, s)
 
 
-@kernel
+@inlined
 def block_affine(Z: Any, B: int, rows: int, c: int, scale: Any, base: Any) -> None:
     """Z = Z * scale - base, a scale and a base to each row."""
     lanes = LANE_BYTES // Z.itemsize
@@ -69,7 +69,7 @@ def block_affine(Z: Any, B: int, rows: int, c: int, scale: Any, base: Any) -> No
 # ---- lanes over classes
 
 
-@kernel
+@inlined
 def row_maximum(Z: Any, o: int, c: int) -> Any:
     """The maximum of a row. Four chains: one would wait for each comparison."""
     lanes = LANE_BYTES // Z.itemsize
@@ -89,7 +89,7 @@ def row_maximum(Z: Any, o: int, c: int) -> Any:
     return m if m > -INFINITY or m != m else np.float32(0)  # a float32 0 is of either dtype
 
 
-@kernel
+@inlined
 def row_exp(Z: Any, o: int, c: int, m: Any, out: Any, q: int, keep: bool) -> Any:
     """The sum of exp(Z[o:] - m) over the row; out[q:] = exp(Z[o:] - m) if `keep`."""
     lanes = LANE_BYTES // Z.itemsize
@@ -107,7 +107,7 @@ def row_exp(Z: Any, o: int, c: int, m: Any, out: Any, q: int, keep: bool) -> Any
     return total(s)
 
 
-@kernel
+@inlined
 def row_affine(Z: Any, o: int, c: int, scale: Any, base: Any, less: Any, out: Any, q: int) -> None:
     """out[q:] = Z[o:] * scale - base - less"""
     lanes = LANE_BYTES // Z.itemsize
@@ -120,7 +120,7 @@ def row_affine(Z: Any, o: int, c: int, scale: Any, base: Any, less: Any, out: An
 # ---- softmax, log_softmax, logsumexp of whole arrays
 
 
-@kernel
+@inlined
 def sum_with_infinity(Z: Any, o: int, stride: int, c: int) -> float:
     """The sum of exp over a row that holds +inf: inf, or NaN if that is there too."""
     s = INFINITY
@@ -130,7 +130,7 @@ def sum_with_infinity(Z: Any, o: int, stride: int, c: int) -> float:
     return s
 
 
-@kernel
+@inlined
 def gather_block(source: Any, base: int, row_stride: int, class_stride: int, rows: int, c: int, Z: Any, B: int) -> None:
     """Rows of any layout -> a class-major block."""
     for k in range(c):
@@ -139,7 +139,7 @@ def gather_block(source: Any, base: int, row_stride: int, class_stride: int, row
             z[i] = source[start + i * row_stride]
 
 
-@kernel
+@inlined
 def scatter_block(Z: Any, B: int, rows: int, c: int, out: Any, base: int, row_stride: int, class_stride: int) -> None:
     """A class-major block -> rows of any layout."""
     for k in range(c):
@@ -148,7 +148,7 @@ def scatter_block(Z: Any, B: int, rows: int, c: int, out: Any, base: int, row_st
             out[start + i * row_stride] = z[i]
 
 
-@kernel
+@outlined
 def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, stats: Any, logs: Any) -> None:
     """Logits -> the function of `mode` in place; logsumexp goes to `logs`. bias: zeros; stats: two rows of B."""
     M, S = borrow(stats, 0, B), borrow(stats, B, B)
@@ -173,7 +173,7 @@ def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, sta
                 z[i] = z[i] - M[i] - S[i]
 
 
-@kernel
+@outlined
 def normalise_row(Z: Any, o: int, c: int, mode: int, out: Any, q: int, logs: Any) -> None:
     """One row's logits at Z[o:] -> the function of `mode` at out[q:]."""
     m = row_maximum(Z, o, c)

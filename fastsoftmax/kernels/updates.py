@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from fastsoftmax._jit import kernel
+from fastsoftmax._jit import outlined
 
 SGD, ADAM = 0, 1
 
@@ -19,7 +19,7 @@ class Rule(NamedTuple):
     epsilon: float
 
 
-@kernel
+@outlined
 def sgd_step(rule: Any, rate: float, coef: Any, gradient: Any, velocity: Any) -> None:
     """velocity = momentum velocity + gradient; coef -= rate velocity; with Nesterov one step ahead."""
     dtype = coef.dtype.type
@@ -37,7 +37,7 @@ def sgd_step(rule: Any, rate: float, coef: Any, gradient: Any, velocity: Any) ->
             coef[i] -= rate * velocity[i]
 
 
-@kernel
+@outlined
 def adam_step(rule: Any, rate: float, powers: Any, coef: Any, gradient: Any, first: Any, second: Any) -> None:
     """Adam (Kingma & Ba 2015, algorithm 1). powers: beta1 and beta2 to the number of steps, by recurrence."""
     dtype = coef.dtype.type
@@ -50,7 +50,7 @@ def adam_step(rule: Any, rate: float, powers: Any, coef: Any, gradient: Any, fir
         coef[i] -= rate * first[i] / (math.sqrt(second[i]) * root + epsilon)
 
 
-@kernel
+@outlined
 def descend(
     rule: Any, rate: float, powers: Any, count: float, coef: Any, gradient: Any, first: Any, second: Any, average: Any
 ) -> None:
@@ -65,7 +65,7 @@ def descend(
             average[i] += (coef[i] - average[i]) * share
 
 
-@kernel
+@outlined
 def scale_gradient(gradient: Any, factor: float, scale: Any, coef: Any, l2: float) -> None:
     """gradient = factor * gradient * scale + l2 * coef, a scale to each feature: the gradient in scaled features."""
     dtype, m = coef.dtype.type, len(scale)
@@ -75,7 +75,7 @@ def scale_gradient(gradient: Any, factor: float, scale: Any, coef: Any, l2: floa
             gradient[start + j] = factor * gradient[start + j] * scale[j] + l2 * coef[start + j]
 
 
-@kernel
+@outlined
 def scale_coef(coef: Any, scale: Any, W: Any) -> None:
     """W = coef * scale: the coefficients of the raw features."""
     m = len(scale)

@@ -1,0 +1,165 @@
+"""The model and its file: what is written comes back, and what is damaged is refused."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import fastsoftmax as fs
+from fastsoftmax.model import ModelFileError
+from tests import reference
+
+
+@pytest.fixture
+def model(rng):
+    return fs.SoftmaxModel(rng.standard_normal((3, 5)).astype(np.float32), np.array([0.1, 0.2, 0.3], np.float32))
+
+
+def test_predictions(rng, model):
+    X = rng.standard_normal((20, 5))
+    P = reference.softmax(X @ model.coef.T.astype(np.float64) + model.intercept)
+    np.testing.assert_allclose(model.predict_proba(X), P, rtol=1e-12)
+    np.testing.assert_array_equal(model.predict(X), P.argmax(1))
+    y = P.argmax(1)
+    y[:5] = (y[:5] + 1) % 3
+    assert model.score(X, y) == 0.75
+    assert model.score(X, y, np.r_[np.zeros(5), np.ones(15)]) == 1.0
+    assert model.predict(X[:0]).shape == (0,)
+    with pytest.raises(ValueError, match="5 features, X has 4"):
+        model.predict(X[:, :4])
+    with pytest.raises(ValueError, match="y must be of shape"):
+        model.score(X, y[:3])
+
+
+def test_the_first_of_equals_is_predicted():
+    assert fs.SoftmaxModel(np.zeros((3, 2)), np.zeros(3)).predict([[1.0, 2.0]]).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "classes", [None, ["a", "bé", "c"], [True, False, True], [1.5, 2.5, -1.0], np.array([7, 8, 9], np.uint8)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_round_trip(rng, tmp_path, classes, dtype):
+    path = tmp_path / "m.safetensors"
+    model = fs.SoftmaxModel(
+        rng.standard_normal((3, 5)).astype(dtype), np.ones(3, dtype), classes, {"seed": 3, "schedule": "cosine"}
+    )
+    model.save(path)
+    loaded = fs.SoftmaxModel.load(path)
+    for name in ("coef", "intercept", "classes"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(model, name))
+        assert getattr(loaded, name).dtype == getattr(model, name).dtype
+    assert loaded.settings == {"seed": 3, "schedule": "cosine"}
+    assert loaded.sha256() == model.sha256()
+    assert pickle.loads(pickle.dumps(model)).sha256() == model.sha256()
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode  # as any new file's
+
+
+def test_a_trained_model_knows_its_settings(tmp_path, rng):
+    X, y = rng.standard_normal((50, 3)), rng.integers(0, 2, 50)
+    model = fs.Trainer(2, momentum=0.5, average=1).fit(X, y)
+    model.save(tmp_path / "m")
+    settings = fs.SoftmaxModel.load(tmp_path / "m").settings
+    assert settings["momentum"] == 0.5
+    assert settings["epochs"] == 2
+    assert settings["average"] == 1
+
+
+def test_a_failed_save_leaves_the_old_file(model, tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        fs.SoftmaxModel(np.ones((2, 2)), np.ones(2)).save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+    with pytest.raises(OSError, match="No such file"):
+        model.save(tmp_path / "nowhere" / "m")
+
+
+def test_damaged_files(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    good = path.read_bytes()
+    header = int.from_bytes(good[:8], "little")
+    for bad in (
+        b"", b"garbage", good[:5], good[:-1], good + b"x", b"\xff" * 8 + good[8:], good[:8] + b"\x00" + good[9:],
+        good[: 8 + header // 2], (1 << 40).to_bytes(8, "little") + good[8:],
+    ):  # fmt: skip
+        path.write_bytes(bad)
+        with pytest.raises(ModelFileError, match=r"m\.safetensors"):
+            fs.SoftmaxModel.load(path)
+    with pytest.raises(FileNotFoundError):
+        fs.SoftmaxModel.load(tmp_path / "nothing")
+    path.write_bytes(good)
+    with pytest.raises(ModelFileError, match="more than max_bytes=100"):
+        fs.SoftmaxModel.load(path, max_bytes=100)
+
+
+def test_every_truncation_is_refused(model, tmp_path):
+    path = tmp_path / "m"
+    model.save(path)
+    good = path.read_bytes()
+    for n in range(0, len(good), 7):
+        path.write_bytes(good[:n])
+        with pytest.raises(ModelFileError):
+            fs.SoftmaxModel.load(path)
+
+
+def test_foreign_files(tmp_path):
+    path = tmp_path / "m"
+    two, three = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
+    ours = {
+        "format": "fastsoftmax.SoftmaxModel",
+        "version": "1",
+        "classes": json.dumps({"dtype": "<i8", "values": [0, 1]}),
+        "settings": "{}",
+    }
+    fine = {"coef": two, "intercept": two[:, 0].copy()}
+    for tensors, metadata, message in (
+        ({"weight": two}, None, "not one of"),
+        (fine, {}, "not one of"),
+        ({"coef": two}, ours, "not one of"),
+        (fine, ours | {"version": "2"}, "version 2, expected 1"),
+        ({"coef": two, "intercept": three}, ours, "damaged model: intercept"),
+        ({"coef": three, "intercept": three}, ours, "damaged model: coef"),
+        ({"coef": two.astype(np.int32), "intercept": fine["intercept"]}, ours, "damaged model: coef"),
+        (fine, ours | {"classes": "["}, "damaged model"),
+        (fine, ours | {"classes": "[" * 100000}, "damaged model"),
+        (fine, ours | {"classes": json.dumps({"dtype": "O", "values": [0, 1]})}, "damaged model: classes of dtype"),
+        (fine, ours | {"classes": json.dumps({"dtype": "<i8", "values": [0, 1, 2]})}, "damaged model: classes"),
+        (fine, {k: v for k, v in ours.items() if k != "settings"}, "damaged model"),
+    ):
+        save_file(tensors, path, metadata)
+        with pytest.raises(ModelFileError, match=message):
+            fs.SoftmaxModel.load(path)
+    save_file(fine, path, ours)
+    assert fs.SoftmaxModel.load(path).classes.tolist() == [0, 1]
+
+
+def test_parameters_are_checked():
+    good, ones = np.zeros((2, 3)), np.zeros(2)
+    for coef, intercept, classes in (
+        (np.zeros(3), ones, None),
+        (good.astype(int), ones, None),
+        (good, np.zeros(3), None),
+        (good, ones.astype(np.float32), None),
+        (good, ones, ["a"]),
+        (good, ones, np.array([object(), object()])),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            fs.SoftmaxModel(coef, intercept, classes)
+
+
+def test_repr(model):
+    assert repr(model) == "SoftmaxModel(3 classes, 5 features, float32)"
