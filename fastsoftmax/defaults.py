@@ -4,6 +4,13 @@ from typing import Any
 
 OPTIMIZERS = ("sgd", "adam", "gd")
 SCHEDULES = ("constant", "inverse_scaling", "cosine", "one_cycle")
+# Chosen on 10 000 rows held out of MNIST's training set, never on the test set: benchmarks/choose_defaults.py.
 MNIST: dict[str, Any] = {
-    "epochs": 5, "batch_size": 64, "lr": 0.1, "optimizer": "sgd", "schedule": "constant", "momentum": 0.0, "l2": 0.0,
-}  # fmt: skip
+    "epochs": 10,
+    "batch_size": 64,
+    "lr": 0.003,
+    "optimizer": "adam",
+    "schedule": "one_cycle",
+    "momentum": 0.0,
+    "l2": 0.0,
+}
