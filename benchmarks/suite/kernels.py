@@ -1,0 +1,77 @@
+"""Softmax, cross-entropy and the fused pass, over shapes, dtypes and threads."""
+
+from typing import Any
+
+import numpy as np
+
+import fastsoftmax as fs
+
+from .problems import LOGITS, SHAPES, peak_beyond, problem
+
+
+class Softmax:
+    """Into an existing output."""
+
+    params = (list(LOGITS), ["float32", "float64"])
+    param_names = ("shape", "dtype")
+
+    def setup(self, shape: str, dtype: str) -> None:
+        self.Z = np.random.default_rng(0).standard_normal(LOGITS[shape]).astype(dtype)
+        self.out, self.y = np.empty_like(self.Z), np.zeros(len(self.Z), np.int64)
+        self.time_softmax()
+        self.time_log_softmax()
+        self.time_cross_entropy_gradient()
+
+    def time_softmax(self, *args: str) -> None:
+        fs.softmax(self.Z, out=self.out)
+
+    def time_log_softmax(self, *args: str) -> None:
+        fs.log_softmax(self.Z, out=self.out)
+
+    def time_cross_entropy_gradient(self, *args: str) -> None:
+        fs.cross_entropy_gradient(self.Z, self.y)
+
+
+class LossGradient:
+    """The fused pass, mean over all rows."""
+
+    params = (list(SHAPES), ["float32", "float64", "uint8"])
+    param_names = ("shape", "dtype")
+
+    def setup(self, shape: str, dtype: str) -> None:
+        self.data = problem(shape, dtype)
+        self.time_loss_gradient()
+
+    def time_loss_gradient(self, *args: str) -> None:
+        fs.loss_gradient(*self.data)
+
+
+class Threads:
+    """What a second thread brings."""
+
+    params = [1, 2]
+    param_names = ("threads",)
+
+    def setup(self, threads: int) -> None:
+        fs.set_num_threads(threads)
+        self.data = problem("60000x784x10")
+        self.time_loss_gradient()
+
+    def time_loss_gradient(self, *args: int) -> None:
+        fs.loss_gradient(*self.data)
+
+
+class Memory:
+    """Resident memory beyond inputs and outputs."""
+
+    params = list(SHAPES)
+    param_names = ("shape",)
+    unit = "bytes"
+
+    def setup(self, shape: str) -> None:
+        self.data = problem(shape)
+        coef, intercept = self.data[2:]
+        self.out: Any = np.zeros_like(coef), np.zeros_like(intercept)
+
+    def track_loss_gradient(self, *args: str) -> int:
+        return peak_beyond(lambda: fs.loss_gradient(*self.data, out=self.out))

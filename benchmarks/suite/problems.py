@@ -1,0 +1,42 @@
+"""The shapes of the design, and memory's high-water mark."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SHAPES = {
+    "60000x784x10": (60000, 784, 10),
+    "20000x768x1000": (20000, 768, 1000),
+    "2000x512x32000": (2000, 512, 32000),
+    "200000x20x3": (200000, 20, 3),
+}
+LOGITS = {"60000x10": (60000, 10), "4096x1000": (4096, 1000), "256x50000": (256, 50000)}
+
+
+def problem(shape: str, dtype: str = "float32") -> tuple[Any, Any, Any, Any]:
+    """X of the shape and dtype, labels, coef, intercept: random, seeded."""
+    (n, m, c), rng = SHAPES[shape], np.random.default_rng(0)
+    real = np.float64 if dtype == "float64" else np.float32
+    if dtype == "uint8":
+        X: Any = rng.integers(0, 256, (n, m), dtype=np.uint8)
+        coef = rng.standard_normal((c, m), dtype=real) * real(1e-3)
+    else:
+        X = rng.standard_normal((n, m), dtype=real)
+        coef = rng.standard_normal((c, m), dtype=real) * real(0.1)
+    return X, rng.integers(0, c, n), coef, rng.standard_normal(c, dtype=real)
+
+
+def peak_beyond(call: Callable[[], Any]) -> int:
+    """Bytes of resident memory that a warm call takes at its highest, beyond what is there before (Linux)."""
+    call()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = _status("VmRSS")
+    call()
+    return max(0, _status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
+    line = next(text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith(name))
+    return int(line.split()[1]) * 1024
