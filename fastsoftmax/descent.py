@@ -63,7 +63,7 @@ class Descent:
         def arrays(length: int) -> list[Array]:
             return [_jit.aligned((length if used else 0,), dtype) for used in (True, *moments)]
 
-        self.state = gradient.State._make([scale, *arrays(size), *arrays(shift), np.ones(2)])
+        self.state = gradient.State._make([scale, *arrays(size), np.ones(1, dtype), *arrays(shift), np.ones(2)])
 
     def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], start: int, stop: int, averaging: bool) -> None:
         """Batches start..stop of `order`, whose steps have these rates; losses add up in `take_loss`."""

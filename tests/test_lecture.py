@@ -108,7 +108,7 @@ def test_all_examples_at_once(problem):
 
 
 def test_the_gradient_for_one_weight_vector(problem):
-    """x (y_hat_k - y_k): the expression of logistic regression, and of linear regression with half the squared error."""
+    """x (y_hat_k - y_k): as in logistic regression, and in linear regression with half the squared error."""
     X, y, coef = problem
     _, G, _ = fs.loss_gradient(X[:1], y[:1], coef)
     y_hat, one_hot = fs.predict_proba(X[:1], coef)[0], fs.one_hot(y[:1], 3)[0]
@@ -124,7 +124,7 @@ def test_the_gradient_for_one_weight_vector(problem):
 
 
 def test_the_gradient_for_all(problem):
-    """(1/n) X (Y_hat - Y), examples in columns of X: the gradient of the mean, against finite differences of the mean."""
+    """(1/n) X (Y_hat - Y), examples in columns of X: the gradient of the mean, against its finite differences."""
     X, y, coef = problem
     _, G, _ = fs.loss_gradient(X, y, coef)
     Y_hat, Y = fs.predict_proba(X, coef), fs.one_hot(y, 3, np.float64)

@@ -49,7 +49,7 @@ class LossGradient:
 class Threads:
     """What a second thread brings."""
 
-    params = [1, 2]
+    params = (1, 2)
     param_names = ("threads",)
 
     def setup(self, threads: int) -> None:
@@ -64,7 +64,7 @@ class Threads:
 class Memory:
     """Resident memory beyond inputs and outputs."""
 
-    params = list(SHAPES)
+    params = tuple(SHAPES)
     param_names = ("shape",)
     unit = "bytes"
 

@@ -6,7 +6,8 @@ import sys
 import tempfile
 import time
 
-CALL = "import numpy as np, fastsoftmax as fs; fs.loss_gradient(np.zeros((9, 5), np.float32), np.zeros(9, int), np.zeros((3, 5)))"
+CALL = """import numpy as np, fastsoftmax as fs
+fs.loss_gradient(np.zeros((9, 5), np.float32), np.zeros(9, int), np.zeros((3, 5)))"""
 TRAIN = "from fastsoftmax.cli import main; main(['train', '--quiet', '--json'])"
 
 

@@ -26,7 +26,6 @@ from fastsoftmax._simd import (
 
 ROWS = (0,) * (4 if WIDE else 2)  # a forward tile is as many rows by up to 6 classes: 24 of 32 registers, or 12 of 16
 PAIR, ONE = (0, 0), (0,)  # registers of features in an adjoint tile
-AHEAD = 4  # rows that are fetched before their turn where they come in any order
 
 
 class Dense(NamedTuple):
@@ -49,13 +48,23 @@ def tiles(c: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
 
 
 @inlined
+def fetch_rows(X: Any, m: int, order: Any, soon: int, start: int, stop: int) -> None:
+    """Fetch features start..stop of as many rows as a tile has: where they come in any order the cache cannot guess."""
+    for i in range(soon, min(soon + len(ROWS), len(order))):
+        for j in range(order[i] * m + start, order[i] * m + stop, LANE_BYTES // X.itemsize):
+            prefetch(X, j)
+
+
+@inlined
 def forward_tiles(
-    X: Any, x: int, ld: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any, F: Any, f: int, step: int
-) -> None:
-    """Z = X W' tile by tile, while the next block is fetched evenly from F[f:]."""
+    X: Any, x: int, ld: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any, F: Any, f: int, step: int,
+    order: Any, soon: int, m: int,
+) -> None:  # fmt: skip
+    """Z = X W' tile by tile, while the next block is fetched evenly, from F[f:] or its rows order[soon:]."""
     lanes, width, K = LANE_BYTES // W.itemsize, REGISTER_BYTES // W.itemsize, len(tile)
     for k in range(0, classes, K):
         for r in range(0, rows, len(ROWS)):
+            fetch_rows(F, m, order, soon + r, k * m // classes, (k + K) * m // classes)
             at, sums = row_offsets(x, r, rows, ld, ROWS), zeros(W, tile, ROWS)
             for part in range(0, lanes, width):
                 acc = zeros(W, tile, ROWS)
@@ -69,21 +78,9 @@ def forward_tiles(
 
 @inlined
 def adjoint_tile(
-    Z: Any,
-    z: int,
-    B: int,
-    rows: int,
-    X: Any,
-    x: int,
-    ld: int,
-    G: Any,
-    g: int,
-    tile: Any,
-    side: Any,
-    F: Any,
-    f: int,
+    Z: Any, z: int, B: int, rows: int, X: Any, x: int, ld: int, G: Any, g: int, tile: Any, side: Any, F: Any, f: int,
     step: int,
-) -> int:
+) -> int:  # fmt: skip
     """One tile of G += Z X; returns what is to be fetched next."""
     acc = load_tile(G, g, ld, tile, side)
     for r in range(rows):
@@ -113,12 +110,7 @@ def dense_gather(design: Any, index: Any, rows: int, in_order: bool, T: Any) -> 
     m, ld, X = design.m, design.ld, design.X
     if in_order and len(design.direct):
         return
-    line = LANE_BYTES // X.itemsize
     for i in range(rows):
-        if not in_order:
-            soon = index[min(i + AHEAD, rows - 1)] * m
-            for j in range(0, m, line):
-                prefetch(X, soon + j)
         to, row = borrow(T, i * ld, m), borrow(X, index[i] * m, m)
         for j in range(m):
             to[j] = row[j]
@@ -138,39 +130,21 @@ def fetch_plan(design: Any, B: int, classes: int, tile: Any, wide: Any, itemsize
 
 
 def dense_forward(
-    design: Any,
-    T: Any,
-    first: int,
-    in_order: bool,
-    rows: int,
-    W: Any,
-    Z: Any,
-    B: int,
-    classes: int,
-    tile: Any,
-    wide: Any,
+    design: Any, T: Any, order: Any, first: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any, wide: Any
 ) -> None:
-    """Z = X W' of the rows that `gather` fetched; first: the block's first row where rows are in order."""
+    """Z = X W' of the rows that `gather` fetched, which start at `first`, of order or of X."""
+    in_order = len(order) == 0
     X, x = (design.direct, first * design.m) if in_order and len(design.direct) else (T, 0)
     step, _ = fetch_plan(design, B, classes, tile, wide, W.itemsize)
     f, step = ((first + B) * design.m, step) if in_order else (0, 0)
-    forward_tiles(X, x, design.ld, rows, W, Z, B, classes, tile, design.X, f, step)
+    forward_tiles(X, x, design.ld, rows, W, Z, B, classes, tile, design.X, f, step, order, first + rows, design.m)
 
 
 def dense_adjoint(
-    design: Any,
-    T: Any,
-    first: int,
-    in_order: bool,
-    rows: int,
-    Z: Any,
-    B: int,
-    classes: int,
-    G: Any,
-    tile: Any,
-    wide: Any,
+    design: Any, T: Any, order: Any, first: int, rows: int, Z: Any, B: int, classes: int, G: Any, tile: Any, wide: Any
 ) -> None:
     """G += Z X of the same rows."""
+    in_order = len(order) == 0
     X, x = (design.direct, first * design.m) if in_order and len(design.direct) else (T, 0)
     step, fetched = fetch_plan(design, B, classes, tile, wide, G.itemsize)
     f, step = ((first + B) * design.m + fetched, step) if in_order else (0, 0)

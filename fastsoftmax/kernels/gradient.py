@@ -15,7 +15,7 @@ from fastsoftmax._simd import borrow
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.dense import adjoint, forward, gather
 from fastsoftmax.kernels.softmax import SOFTMAX, normalise_block, scatter_block
-from fastsoftmax.kernels.updates import descend, scale_coef, scale_gradient
+from fastsoftmax.kernels.updates import Step, descend
 
 
 @inlined
@@ -47,7 +47,7 @@ def _chunk(
         for i in range(rows):
             index[i] = first + i if in_order else order[first + i]
         gather(design, index, rows, in_order, T)
-        forward(design, T, first, in_order, rows, W, Z, B, classes, tile, wide)
+        forward(design, T, order, first, rows, W, Z, B, classes, tile, wide)
         if len(predictions):
             block_argmax(Z, B, rows, c, b, index, predictions)
         if known:
@@ -59,7 +59,7 @@ def _chunk(
             scatter_block(Z, B, rows, c, proba, first * c, c, 1)
         if wanted:
             add_row_sums(Z, B, rows, c, g)
-            adjoint(design, T, first, in_order, rows, Z, B, classes, G, tile, wide)
+            adjoint(design, T, order, first, rows, Z, B, classes, G, tile, wide)
     return loss
 
 
@@ -83,15 +83,25 @@ def sweep(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
+@inlined
+def clear(x: Any) -> None:
+    """x = 0"""
+    for i in range(len(x)):
+        x[i] = 0
+
+
 @kernel
 def add_partials(partials: Any) -> None:
     """partials[0] = the sum of all, in order; a panel at a time, which stays in cache."""
     count, length = partials.shape
+    flat = partials.reshape(partials.size)
     for start in range(0, length, 1024):
-        stop = min(start + 1024, length)
+        panel = min(1024, length - start)
+        total = borrow(flat, start, panel)
         for q in range(1, count):
-            for i in range(start, stop):
-                partials[0, i] += partials[q, i]
+            part = borrow(flat, q * length + start, panel)
+            for i in range(panel):
+                total[i] += part[i]
 
 
 class State(NamedTuple):
@@ -102,6 +112,7 @@ class State(NamedTuple):
     coef_first: Any
     coef_second: Any
     coef_average: Any
+    one: Any  # (1,), the scale of an intercept
     intercept: Any  # (c,), or empty: then it stays 0
     intercept_first: Any
     intercept_second: Any
@@ -110,29 +121,24 @@ class State(NamedTuple):
 
 
 @outlined
-def step(
-    rule: Any, rate: float, l2: float, factor: float, count: float, state: Any, G: Any, g: Any, W: Any, b: Any
-) -> None:
+def step(rule: Any, rate: float, l2: float, factor: float, count: float, state: Any, G: Any, g: Any, W: Any, b: Any) -> None:  # fmt: skip  # noqa: E501
     """One step along the gradient: factor times the partials' sum, and the penalty's."""
     add_partials(G)
     add_partials(g)
-    coef, intercept, powers = state.coef, state.intercept, state.powers
+    powers = state.powers
     powers[0] *= rule.beta1
     powers[1] *= rule.beta2
-    gradient = borrow(G.reshape(G.size), 0, len(coef))
-    scale_gradient(gradient, factor, state.scale, coef, l2)
-    descend(rule, rate, powers, count, coef, gradient, state.coef_first, state.coef_second, state.coef_average)
-    scale_coef(coef, state.scale, W)
-    if len(intercept):
-        gradient = borrow(g.reshape(g.size), 0, len(intercept))
-        for k in range(len(intercept)):
-            gradient[k] *= intercept.dtype.type(factor)
+    now = Step(rate, factor, l2, powers[0], powers[1])
+    descend(
+        rule, now, count, state.scale, G.reshape(G.size), state.coef, state.coef_first, state.coef_second,
+        state.coef_average, W,
+    )  # fmt: skip
+    if len(state.intercept):
+        now = Step(rate, factor, 0.0, powers[0], powers[1])
         descend(
-            rule, rate, powers, count, intercept, gradient, state.intercept_first, state.intercept_second,
-            state.intercept_average,
+            rule, now, count, state.one, g.reshape(g.size), state.intercept, state.intercept_first,
+            state.intercept_second, state.intercept_average, b,
         )  # fmt: skip
-        for k in range(len(intercept)):
-            b[k] = intercept[k]
 
 
 @Driver
@@ -153,10 +159,8 @@ def steps(  # type: ignore[no-untyped-def]
             for w in prange(workers):
                 for q in range(w * chunks // workers, (w + 1) * chunks // workers):
                     if part == first:
-                        for i in range(G.shape[1]):
-                            G[q, i] = 0
-                        for i in range(g.shape[1]):
-                            g[q, i] = 0
+                        clear(G[q])
+                        clear(g[q])
                     lo, hi = np.int64(part + q * size), np.int64(min(end, part + q * size + size))
                     if lo < hi:
                         chunk_losses[q] += chunk(
