@@ -291,8 +291,11 @@ def get_num_threads() -> int:
 
 
 def worker_count(operations: float) -> int:
-    """How many workers a call of so many operations is worth: waking a thread costs what 200 000 of them do."""
-    return 1 if _forked or not JIT or operations < 4e5 else get_num_threads()
+    """How many workers a call of so many operations is worth. Waking a thread takes 10 us, on workqueue 100."""
+    if _forked or not JIT or operations < 4e5 or get_num_threads() == 1:
+        return 1
+    numba.get_num_threads()  # this starts Numba's threads: only now it knows the layer
+    return 1 if operations < 2e7 and numba.threading_layer() == "workqueue" else get_num_threads()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from fastsoftmax import _jit
 from fastsoftmax.design import as_array, as_design
 from fastsoftmax.kernels import cross_entropy as ce
 from fastsoftmax.kernels import softmax as sm
+from fastsoftmax.kernels.math import ordered_sum, sum_of_squares
 from fastsoftmax.objective import SoftmaxObjective
 from fastsoftmax.targets import CheckedTargets, as_labels, as_targets
 
@@ -257,7 +258,7 @@ def _cross_entropy(
     )
     if reduction == "none":
         return losses, residual
-    return math.fsum(losses.tolist()) * factor, residual
+    return ordered_sum(losses) * factor, residual
 
 
 def cross_entropy(
@@ -442,7 +443,7 @@ def loss_gradient(
     loss, _, _ = SoftmaxObjective(design, c, targets, compute).loss_gradient(weights, bias, factor, (G, g))
     loss *= factor
     if l2:
-        loss += 0.5 * l2 * sm.sum_of_squares(_jit.flat(np.require(weights, requirements=("C", "A"))))
+        loss += 0.5 * l2 * sum_of_squares(_jit.flat(np.require(weights, requirements=("C", "A"))))
         G += (l2 * weights).astype(G.dtype, copy=False)
     return loss, G, g
 

@@ -1,6 +1,5 @@
 """The pass over the data where classes are many: stages of `kernels.many`, block of rows by block of rows."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from fastsoftmax import _jit
 from fastsoftmax._simd import LANE_BYTES, REGISTER_BYTES
 from fastsoftmax.kernels import many
 from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.kernels.math import ordered_sum
 
 LOGIT_BYTES = 4 << 20  # of a block of rows
 PANEL_BYTES = 4 << 20  # of packed weights
@@ -75,4 +75,4 @@ def loss_gradient(
             count = min(features, m - j)
             stage(many.PACK_FEATURES, -(-count // width), first, rows, j, count)
             stage(many.ADJOINT, -(-c // many.HEIGHT), first, rows, j, count)
-    return math.fsum(losses.tolist())
+    return float(ordered_sum(losses))

@@ -1,6 +1,5 @@
 """What the rows should be: labels or probabilities, weights and smoothing, checked once."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.design import as_array
 from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.kernels.math import ordered_sum
 
 SUM_TOLERANCE = 1e-3  # of rows of probabilities: float16 ones of 1000 classes are off by 5e-4
 
@@ -73,7 +73,7 @@ def _class_weights(class_weight: ClassWeight, counts: NDArray[np.float64]) -> ND
             raise ValueError(f'class_weight must be "balanced", a dict or of shape ({c},), got {class_weight!r}')
         present = counts > 0
         weights = np.zeros(c)
-        weights[present] = math.fsum(counts.tolist()) / (present.sum() * counts[present])
+        weights[present] = ordered_sum(counts) / (present.sum() * counts[present])
         return weights
     if isinstance(class_weight, Mapping):
         unknown = [k for k in class_weight if k not in range(c)]
@@ -86,14 +86,12 @@ def _class_weights(class_weight: ClassWeight, counts: NDArray[np.float64]) -> ND
     return weights
 
 
-def _ordered_sums(labels: NDArray[np.int64], soft: NDArray[Any], c: int, weight: NDArray[Any]) -> NDArray[np.float64]:
-    """What each class weighs, summed exactly: the same on any CPU."""
-    if labels.size and not weight.size:
-        return np.bincount(labels, minlength=c).astype(np.float64)
-    ones = weight if weight.size else np.ones(max(len(labels), len(soft)))
+def _class_totals(labels: NDArray[np.int64], soft: NDArray[Any], c: int, weight: NDArray[Any]) -> NDArray[np.float64]:
+    """What each class weighs, summed in order of the rows: the same on any CPU."""
     if labels.size:
-        return np.array([math.fsum(ones[labels == k].tolist()) for k in range(c)])
-    return np.array([math.fsum((ones * soft[:, k]).tolist()) for k in range(c)])
+        return np.bincount(labels, weight if weight.size else None, c).astype(np.float64)
+    ones = weight if weight.size else np.ones(len(soft))
+    return np.array([ordered_sum(ones * soft[:, k]) for k in range(c)])
 
 
 class CheckedTargets:
@@ -104,12 +102,12 @@ class CheckedTargets:
     kernel : Targets
         Labels or probabilities, weights, smoothing.
     total : float
-        S, the sum of the weights, rounded once.
+        S, the sum of the weights.
     """
 
     def __init__(self, kernel: Targets, n: int) -> None:
         self.kernel, self.n = kernel, n
-        self.total = math.fsum(kernel.weight.tolist()) if len(kernel.weight) else float(n)
+        self.total = float(ordered_sum(kernel.weight)) if len(kernel.weight) else float(n)
 
 
 def as_targets(
@@ -143,7 +141,7 @@ def as_targets(
         raise ValueError(f"X and y must have the same number of rows, got {n} and {max(len(labels), len(soft))}")
     weight = np.zeros(0) if sample_weight is None else _as_weight(sample_weight, n)
     if class_weight is not None:
-        per_class = _class_weights(class_weight, _ordered_sums(labels, soft, n_classes, weight))
+        per_class = _class_weights(class_weight, _class_totals(labels, soft, n_classes, weight))
         if labels.size:
             per_row = per_class[labels]
         else:

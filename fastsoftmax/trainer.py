@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastsoftmax.descent import Descent
 from fastsoftmax.design import Dense, as_design
 from fastsoftmax.kernels import updates
+from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective import SoftmaxObjective
@@ -318,7 +319,7 @@ class _Run:
         self.trainer, self.design, self.rows, self.classes = trainer, design, rows, classes
         self.held, self.stream, self.callbacks = held, stream, callbacks
         weight = checked.kernel.weight
-        self.total = math.fsum(weight[rows].tolist()) if len(weight) else float(len(rows))
+        self.total = float(ordered_sum(weight[rows])) if len(weight) else float(len(rows))
         full = trainer.optimizer == "gd"
         self.micro = len(rows) if full else min(trainer.batch_size, len(rows))
         self.batch = len(rows) if full else min(self.micro * trainer.accumulate_steps, len(rows))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba.extending import overload
 
 from fastsoftmax._jit import JIT, inlined, kernel
@@ -101,3 +102,21 @@ def log_in_place(x: Any) -> None:
     """The log of each entry of an array of float64 whose length fills whole vectors."""
     for i in range(0, len(x), LANE_BYTES // 8):
         store(x, i, log(load(x, i)))
+
+
+@kernel
+def ordered_sum(x: Any) -> float:
+    """In float64 and in order: NumPy's own sums depend on the CPU."""
+    s = 0.0
+    for i in range(len(x)):
+        s += x[i]
+    return s
+
+
+@kernel
+def sum_of_squares(x: Any) -> float:
+    """In float64 and in order."""
+    s = 0.0
+    for i in range(len(x)):
+        s += np.float64(x[i]) * np.float64(x[i])
+    return s

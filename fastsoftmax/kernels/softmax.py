@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined, kernel, outlined
+from fastsoftmax._jit import Driver, Pointer, inlined, outlined
 from fastsoftmax._simd import LANE_BYTES, borrow, largest, last_lanes, load, store, total, where_less
 from fastsoftmax.kernels.math import exp, log_in_place
 
@@ -224,12 +224,3 @@ def normalise_all(workers, chunk, Z, out, c, inner, B, mode, groups, bias, block
     for w in prange(workers):
         start, stop = np.int64(w * groups // workers), np.int64((w + 1) * groups // workers)
         chunk(Z, out, c, inner, B, mode, start, stop, bias, block[w], stats[w], logs[w])
-
-
-@kernel
-def sum_of_squares(x: Any) -> float:
-    """In float64 and in order."""
-    s = 0.0
-    for i in range(len(x)):
-        s += np.float64(x[i]) * np.float64(x[i])
-    return s
