@@ -2,8 +2,8 @@
 
 Run: python -m pip install '.[peers]' && python benchmarks/compare.py [softmax] [pass] [epoch] [threads] [memory]
 
-A peer that is not installed is left out. Each call is timed after an untimed one of the same library, for other
-libraries' threads have gone to sleep meanwhile; ratios are of medians. torch and jax are run as their users would.
+A peer that is not installed is left out. Before a call is timed, other libraries' threads get 20 ms to stop spinning,
+and the same call is made once untimed, to wake its own; ratios are of medians. Peers run as their users would.
 """
 
 import argparse
@@ -35,6 +35,7 @@ def race(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds + 1):
         for name, call in calls.items():
+            time.sleep(0.02)
             call()
             start = time.perf_counter()
             call()

@@ -319,6 +319,21 @@ def borrow(typingctx, array, start, length):  # type: ignore[no-untyped-def]
     return array(array, types.int64, types.int64), codegen
 
 
+def _python_take(counter: Any) -> int:
+    counter[0] += 1
+    return int(counter[0]) - 1
+
+
+@operation(_python_take)
+def take(typingctx, counter):  # type: ignore[no-untyped-def]
+    """counter[0]++ at once: workers share out items as they come to them, for cores are never equally fast."""
+
+    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
+        return b.atomic_rmw("add", pointer(ctx, b, counter, args[0], I64(0)), I64(1), "monotonic")
+
+    return types.int64(counter), codegen
+
+
 @operation(lambda array, offset: None)
 def prefetch(typingctx, array, offset):  # type: ignore[no-untyped-def]
     """Ask for the cache line of array[offset]; harmless outside of the array."""

@@ -67,7 +67,7 @@ class Workspace:
             _jit.aligned((workers, B), np.float64),
             _jit.aligned((workers, B), np.float64),
         )
-        self.losses = np.zeros(part.chunks)
+        self.counter, self.losses = np.zeros(1, np.int64), np.zeros(part.chunks)
 
     def arguments(self, order: NDArray[np.int64], W: NDArray[Any], b: NDArray[Any]) -> tuple[Any, ...]:
         """What every driver takes first, the pointer in front."""
@@ -187,6 +187,6 @@ class SoftmaxObjective:
         for start in range(0, part.size if n else 0, step):
             gradient.sweep(
                 workers, *arguments, n, part.size, start, min(start + step, part.size), part.block, part.tile,
-                part.wide, space.G, space.g, predictions, proba, *space.scratch, space.losses,
+                part.wide, space.G, space.g, predictions, proba, *space.scratch, space.counter, space.losses,
             )  # fmt: skip
         return space, space.loss()

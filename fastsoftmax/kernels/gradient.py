@@ -7,11 +7,10 @@ chunks to workers, each with scratch of its own, and go on from where they are c
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numba import prange
 
 from fastsoftmax._jit import Driver, Pointer, inlined, kernel, outlined
-from fastsoftmax._simd import borrow
+from fastsoftmax._simd import borrow, take
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.dense import adjoint, forward, gather
 from fastsoftmax.kernels.softmax import SOFTMAX, normalise_block, scatter_block
@@ -69,18 +68,21 @@ chunk_pointer = Pointer(_chunk)
 @Driver
 def sweep(  # type: ignore[no-untyped-def]
     workers, chunk, design, order, targets, W, b, c, n, size, start, stop, B, tile, wide, G, g, predictions, proba,
-    T, Z, index, stats, logs, losses, chunk_losses,
+    T, Z, index, stats, logs, losses, counter, chunk_losses,
 ):  # fmt: skip
     """Rows start..stop of each chunk of `size` rows: chunk q adds to G[q], g[q] and chunk_losses[q]."""
     chunks = len(chunk_losses)
+    counter[0] = 0
     for w in prange(workers):
-        for q in range(w * chunks // workers, (w + 1) * chunks // workers):
-            lo, hi = np.int64(q * size + start), np.int64(min(n, q * size + stop))
+        q = take(counter)
+        while q < chunks:
+            lo, hi = q * size + start, min(n, q * size + stop)
             if lo < hi:
                 chunk_losses[q] += chunk(
                     design, order, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba, T[w], Z[w],
                     index[w], stats[w], logs[w], losses[w],
                 )  # fmt: skip
+            q = take(counter)
 
 
 @inlined
@@ -144,7 +146,7 @@ def step(rule: Any, rate: float, l2: float, factor: float, count: float, state: 
 @Driver
 def steps(  # type: ignore[no-untyped-def]
     workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, B, tile, wide, G, g,
-    predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, rule, rates, l2, share, counted, state,
+    predictions, proba, T, Z, index, stats, logs, losses, counter, chunk_losses, rule, rates, l2, share, counted, state,
 ):  # fmt: skip
     """Batches start..stop of `batch` rows of `order`, each one step; chunk_losses: added to, as in `sweep`.
 
@@ -156,15 +158,18 @@ def steps(  # type: ignore[no-untyped-def]
         first, last = t * batch, min(t * batch + batch, n)
         for part in range(first, last, micro):
             end = min(part + micro, last)
+            counter[0] = 0
             for w in prange(workers):
-                for q in range(w * chunks // workers, (w + 1) * chunks // workers):
+                q = take(counter)
+                while q < chunks:
                     if part == first:
                         clear(G[q])
                         clear(g[q])
-                    lo, hi = np.int64(part + q * size), np.int64(min(end, part + q * size + size))
+                    lo, hi = part + q * size, min(end, part + q * size + size)
                     if lo < hi:
                         chunk_losses[q] += chunk(
                             design, order, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba,
                             T[w], Z[w], index[w], stats[w], logs[w], losses[w],
                         )  # fmt: skip
+                    q = take(counter)
         step(rule, rates[t], l2, share / (last - first), max(1.0, t + 1.0 + counted), state, G, g, W, b)

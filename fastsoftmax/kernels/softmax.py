@@ -108,6 +108,24 @@ def row_exp(Z: Any, o: int, c: int, m: Any, out: Any, q: int, keep: bool) -> Any
 
 
 @inlined
+def row_scale(Z: Any, o: int, c: int, scale: Any) -> None:
+    """Z[o:] *= scale, four vectors a turn: a turn of one is bound by its bookkeeping."""
+    lanes = LANE_BYTES // Z.itemsize
+    last = load(Z, o + c - lanes) * scale
+    quad = c // (4 * lanes) * 4 * lanes
+    for k in range(o, o + quad, 4 * lanes):
+        z0, z1 = load(Z, k) * scale, load(Z, k + lanes) * scale
+        z2, z3 = load(Z, k + 2 * lanes) * scale, load(Z, k + 3 * lanes) * scale
+        store(Z, k, z0)
+        store(Z, k + lanes, z1)
+        store(Z, k + 2 * lanes, z2)
+        store(Z, k + 3 * lanes, z3)
+    for k in range(o + quad, o + c - lanes, lanes):
+        store(Z, k, load(Z, k) * scale)
+    store(Z, o + c - lanes, last)
+
+
+@inlined
 def row_affine(Z: Any, o: int, c: int, scale: Any, base: Any, less: Any, out: Any, q: int) -> None:
     """out[q:] = Z[o:] * scale - base - less"""
     lanes = LANE_BYTES // Z.itemsize
@@ -179,7 +197,7 @@ def normalise_row(Z: Any, o: int, c: int, mode: int, out: Any, q: int, logs: Any
     m = row_maximum(Z, o, c)
     s = row_exp(Z, o, c, m, out, q, mode == SOFTMAX)
     if mode == SOFTMAX:
-        row_affine(out, q, c, 1 / s, 0.0, 0.0, out, q)
+        row_scale(out, q, c, 1 / s)
         return
     logs[0] = s if m < INFINITY else sum_with_infinity(Z, o, 1, c)
     log_in_place(borrow(logs, 0, LANE_BYTES // 8))
