@@ -72,8 +72,8 @@ class Descent:
         counted = self.averaged if averaging else -len(rates) - 1
         gradient.steps(
             space.workers, *arguments, self.batch, self.micro, part.size, start, stop, part.block, part.tile,
-            part.wide, space.G, space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.counter,
-            space.losses, self.rule, rates, self.l2, self.share, float(counted - start), self.state,
+            part.wide, space.G, space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses,
+            self.rule, rates, self.l2, self.share, float(counted - start), self.state,
         )  # fmt: skip
         self.averaged += stop - start if averaging else 0
 

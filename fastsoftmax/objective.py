@@ -76,7 +76,9 @@ class Workspace:
         middle = (part.block, part.tile, part.wide)
         rest = [a[0] for a in (self.G, self.g)]
         empty = (NONE, np.zeros(0, objective.dtype))
-        pointer = gradient.chunk_pointer(*head, 0, 0, *middle, *rest, *empty, *[a[0] for a in self.scratch])
+        pointer = gradient.chunk_pointer(
+            *head[:2], 0, *head[2:], 0, 0, *middle, *rest, *empty, *[a[0] for a in self.scratch]
+        )
         return pointer, *head
 
     def loss(self) -> float:

@@ -130,14 +130,15 @@ def fetch_plan(design: Any, B: int, classes: int, tile: Any, wide: Any, itemsize
 
 
 def dense_forward(
-    design: Any, T: Any, order: Any, first: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any, wide: Any
-) -> None:
-    """Z = X W' of the rows that `gather` fetched, which start at `first`, of order or of X."""
+    design: Any, T: Any, order: Any, first: int, soon: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any,
+    wide: Any,
+) -> None:  # fmt: skip
+    """Z = X W' of the rows that `gather` fetched, from `first` of order or X; order[soon:] are fetched next."""
     in_order = len(order) == 0
     X, x = (design.direct, first * design.m) if in_order and len(design.direct) else (T, 0)
     step, _ = fetch_plan(design, B, classes, tile, wide, W.itemsize)
     f, step = ((first + B) * design.m, step) if in_order else (0, 0)
-    forward_tiles(X, x, design.ld, rows, W, Z, B, classes, tile, design.X, f, step, order, first + rows, design.m)
+    forward_tiles(X, x, design.ld, rows, W, Z, B, classes, tile, design.X, f, step, order, soon, design.m)
 
 
 def dense_adjoint(

@@ -7,6 +7,7 @@ chunks to workers, each with scratch of its own, and go on from where they are c
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import prange
 
 from fastsoftmax._jit import Driver, Pointer, inlined, kernel, outlined
@@ -30,14 +31,14 @@ def block_argmax(Z: Any, B: int, rows: int, c: int, bias: Any, index: Any, out: 
 
 
 def _chunk(
-    design: Any, order: Any, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int, tile: Any,
-    wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any, logs: Any,
-    losses: Any,
+    design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
+    tile: Any, wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """Rows order[start:stop], or start..stop if order is empty, in blocks of B. Returns their loss.
 
     What has length 0 is not computed: G and g, the gradient, added to; predictions; proba. Without targets there is
-    no loss, and with them no proba.
+    no loss, and with them no proba. Rows order[start + ahead:] are what the same worker probably takes next.
     """
     in_order, classes, loss = len(order) == 0, Z.size // B, 0.0
     wanted, known = len(G) > 0, len(targets.labels) + len(targets.soft) > 0
@@ -46,7 +47,8 @@ def _chunk(
         for i in range(rows):
             index[i] = first + i if in_order else order[first + i]
         gather(design, index, rows, in_order, T)
-        forward(design, T, order, first, rows, W, Z, B, classes, tile, wide)
+        soon = first + B if first + B < stop else start + ahead
+        forward(design, T, order, first, soon, rows, W, Z, B, classes, tile, wide)
         if len(predictions):
             block_argmax(Z, B, rows, c, b, index, predictions)
         if known:
@@ -79,8 +81,8 @@ def sweep(  # type: ignore[no-untyped-def]
             lo, hi = q * size + start, min(n, q * size + stop)
             if lo < hi:
                 chunk_losses[q] += chunk(
-                    design, order, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba, T[w], Z[w],
-                    index[w], stats[w], logs[w], losses[w],
+                    design, order, 0, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba, T[w],
+                    Z[w], index[w], stats[w], logs[w], losses[w],
                 )  # fmt: skip
             q = take(counter)
 
@@ -146,7 +148,7 @@ def step(rule: Any, rate: float, l2: float, factor: float, count: float, state: 
 @Driver
 def steps(  # type: ignore[no-untyped-def]
     workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, B, tile, wide, G, g,
-    predictions, proba, T, Z, index, stats, logs, losses, counter, chunk_losses, rule, rates, l2, share, counted, state,
+    predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, rule, rates, l2, share, counted, state,
 ):  # fmt: skip
     """Batches start..stop of `batch` rows of `order`, each one step; chunk_losses: added to, as in `sweep`.
 
@@ -158,18 +160,15 @@ def steps(  # type: ignore[no-untyped-def]
         first, last = t * batch, min(t * batch + batch, n)
         for part in range(first, last, micro):
             end = min(part + micro, last)
-            counter[0] = 0
             for w in prange(workers):
-                q = take(counter)
-                while q < chunks:
+                for q in range(w * chunks // workers, (w + 1) * chunks // workers):
                     if part == first:
                         clear(G[q])
                         clear(g[q])
-                    lo, hi = part + q * size, min(end, part + q * size + size)
+                    lo, hi = np.int64(part + q * size), np.int64(min(end, part + q * size + size))
                     if lo < hi:
                         chunk_losses[q] += chunk(
-                            design, order, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba,
-                            T[w], Z[w], index[w], stats[w], logs[w], losses[w],
+                            design, order, micro, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions,
+                            proba, T[w], Z[w], index[w], stats[w], logs[w], losses[w],
                         )  # fmt: skip
-                    q = take(counter)
         step(rule, rates[t], l2, share / (last - first), max(1.0, t + 1.0 + counted), state, G, g, W, b)
