@@ -20,7 +20,7 @@ def log_softmax(Z, axis=-1):
 def targets(y, c, smoothing=0.0):
     """Labels or probabilities -> smoothed probabilities (n, c)."""
     y = np.asarray(y)
-    Y = np.eye(c)[y.reshape(-1)] if y.ndim == 1 or y.shape[1] == 1 else y.astype(np.float64)
+    Y = (y.reshape(-1, 1) == np.arange(c)) * 1.0 if y.ndim == 1 or y.shape[1] == 1 else y.astype(np.float64)
     return (1 - smoothing) * Y + smoothing / c
 
 

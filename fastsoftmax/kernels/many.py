@@ -3,7 +3,7 @@
 With hundreds of classes the weights no longer fit a cache and a partial gradient for each chunk would not fit memory,
 so each output has one owner: logits by rows, the gradient by classes, straight into the result. Both products are one
 register tile, classes or rows by two registers, over panels packed in the order in which it reads them (Goto & van de
-Geijn 2008, section 4). An entry is one chain of fused multiply-adds, whatever the tile: the same bits on any CPU.
+Geijn 2008, section 4). An entry is a sum of chains of fused multiply-adds, whatever the tile: the same bits on any CPU.
 """
 
 from typing import Any
@@ -16,6 +16,7 @@ from fastsoftmax._simd import (
     LANE_BYTES,
     REGISTER_BYTES,
     WIDE,
+    add,
     add_outer,
     borrow,
     load,
@@ -130,10 +131,11 @@ def _many(
             for q in range(start, stop):
                 z = q * HEIGHT * ldz + k + panel * width
                 if j == 0:
-                    acc = load_tile(bias, k + panel * width, 0, TILE, PAIR)
+                    so_far = load_tile(bias, k + panel * width, 0, TILE, PAIR)
                 else:
-                    acc = load_tile(Z, z, ldz, TILE, PAIR)
-                acc = add_product(A, q * HEIGHT * features, B, panel * width * features, features, acc)
+                    so_far = load_tile(Z, z, ldz, TILE, PAIR)
+                acc = add_product(A, q * HEIGHT * features, B, panel * width * features, features, zeros(Z, TILE, PAIR))
+                acc = add(so_far, acc)  # a chain of 1024 features each: one over all would round 4 times as much
                 store_tile(Z, z, ldz, acc, PAIR)
     elif stage == LOSSES:
         for r in range(start, stop):
