@@ -179,6 +179,9 @@ def _kinds(values: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
+_compiling = threading.RLock()
+
+
 class Pointer:
     """A function compiled once per argument types to a C function pointer, which drivers take as an argument.
 
@@ -189,14 +192,13 @@ class Pointer:
     def __init__(self, function: Callable[..., Any], returns: Any = numba.types.float64) -> None:
         self.function, self.returns = function, returns
         self.compiled: dict[Any, Any] = {}
-        self.lock = threading.Lock()
 
     def __call__(self, *examples: Any) -> Any:
         """The pointer for arguments of the types of `examples`."""
         if not JIT:
             return self.function
         key = _kinds(examples)
-        with self.lock:
+        with _compiling:
             if key not in self.compiled:
                 self.compiled[key] = self._compile(tuple(map(numba.typeof, examples)))
             return self.compiled[key]
@@ -242,8 +244,8 @@ _chosen_threads: int | None = None
 
 
 def _after_fork() -> None:
-    global _forked, _workqueue_busy
-    _forked, _workqueue_busy = True, threading.Lock()
+    global _forked, _workqueue_busy, _compiling
+    _forked, _workqueue_busy, _compiling = True, threading.Lock(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

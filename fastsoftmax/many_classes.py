@@ -14,6 +14,7 @@ from fastsoftmax.kernels.math import ordered_sum
 LOGIT_BYTES = 4 << 20  # of a block of rows
 PANEL_BYTES = 4 << 20  # of packed weights
 FEATURES = 1024  # that are packed at a time
+SLACK = 16  # entries: panels of residuals are packed by whole vectors, up to so many beyond the last row
 Array = NDArray[Any]
 
 
@@ -38,8 +39,8 @@ def loss_gradient(
     classes = min(ldz, max(1, PANEL_BYTES // (features * dtype.itemsize) // (2 * lanes)) * 2 * lanes)
     workers = _jit.worker_count(4.0 * n * c * m)
     A = _jit.aligned((block * -(-features // (2 * lanes)) * 2 * lanes,), dtype, None)
-    B, Z = _jit.aligned((classes * features,), dtype, None), _jit.aligned((block * ldz + lanes,), dtype, None)
-    own = _jit.aligned((workers, many.GROUP * many.HEIGHT * block + lanes), dtype, None)
+    B, Z = _jit.aligned((classes * features,), dtype, None), _jit.aligned((block * ldz + SLACK,), dtype, None)
+    own = _jit.aligned((workers, many.GROUP * many.HEIGHT * block + SLACK), dtype, None)
     tile = _jit.aligned((workers, many.HEIGHT * width), dtype, None)
     index, logs = np.zeros((workers, 1), np.int64), _jit.aligned((workers, 8), np.float64)
     bias, losses = np.zeros(ldz, dtype), np.zeros(n)
