@@ -150,6 +150,8 @@ class Trainer:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
             raise ValueError(f"seed must be a non-negative integer, got {self.seed!r}")
+        if not isinstance(self.average, (bool, int, np.integer)) or self.average < 0:
+            raise ValueError(f"average must be a boolean or a number of epochs, got {self.average!r}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {OPTIMIZERS}, got {self.optimizer!r}")
         if not callable(self.schedule) and self.schedule not in SCHEDULES:

@@ -330,6 +330,7 @@ def test_settings_are_checked():
         ({"validation_fraction": 1.0}, "validation_fraction"),
         ({"accumulate_steps": 0}, "accumulate_steps"),
         ({"patience": 0}, "patience"),
+        ({"average": -1}, "average must be a boolean or a number of epochs"),
     ):
         with pytest.raises(ValueError, match=message):
             fs.Trainer(**options)
