@@ -140,7 +140,7 @@ def test_the_next_process_compiles_nothing(run_python, folder):
     first = run_python(HASH + COUNT, FASTSOFTMAX_CACHE_DIR=folder).split()
     again = run_python(HASH + COUNT, FASTSOFTMAX_CACHE_DIR=folder).split()
     assert again == [first[0], "0"]
-    assert int(first[1]) > 10
+    assert int(first[1]) > 0
     assert folder.stat().st_mode & 0o077 == 0
 
 
