@@ -65,8 +65,13 @@ def _report(model: Any, X: Any, y: Any) -> dict[str, Any]:
     from fastsoftmax.objective import SoftmaxObjective
     from fastsoftmax.targets import as_targets
 
-    codes = np.searchsorted(model.classes, y).clip(0, len(model.classes) - 1)
+    if X.shape[1] != model.coef.shape[1]:
+        raise ValueError(f"the model has {model.coef.shape[1]} features, the test images have {X.shape[1]} pixels")
+    order = np.argsort(model.classes)
+    codes = order[np.searchsorted(model.classes, y, sorter=order).clip(0, len(order) - 1)]
     known = model.classes[codes] == y
+    if not known.any():
+        raise ValueError(f"the model knows none of the test labels: its classes are {model.classes.tolist()}")
     design = as_design(X[known])
     targets = as_targets(codes[known], design.n, len(model.classes), np.float32)
     loss, best = SoftmaxObjective(design, len(model.classes), targets).evaluate(model.coef, model.intercept)

@@ -438,6 +438,10 @@ def loss_gradient(
         out = np.empty((c, design.m), weights.dtype), np.empty(c, weights.dtype)
     G = _check_out(out[0], (c, design.m), weights.dtype)
     g = _check_out(out[1], (c,), weights.dtype)
+    if np.may_share_memory(G, weights) or np.may_share_memory(g, weights):
+        weights = weights.copy()  # a step in place: the weights are read to the end
+    if bias is not None and (np.may_share_memory(G, bias) or np.may_share_memory(g, bias)):
+        bias = bias.copy()
     if not accumulate:
         G[...], g[...] = 0, 0
     loss, _, _ = SoftmaxObjective(design, c, targets, compute).loss_gradient(weights, bias, factor, (G, g))

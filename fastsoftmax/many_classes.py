@@ -33,6 +33,8 @@ def loss_gradient(
     X is flat and of any dtype; W (c, m) are the weights of the raw features.
     """
     c, n, dtype = len(W), len(X) // m, W.dtype
+    if n == 0:
+        return 0.0
     lanes, width = LANE_BYTES // dtype.itemsize, 2 * (REGISTER_BYTES // dtype.itemsize)
     block, ldz = min(rows_per_block(c, m, dtype.itemsize), -(-n // 96) * 96), -(-c // (2 * lanes)) * 2 * lanes
     features = min(m, FEATURES)

@@ -229,7 +229,7 @@ class SoftmaxModel:
             raise
         except SafetensorError as error:
             raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path}: a damaged model: {error}") from error
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastsoftmax import _jit
 from fastsoftmax.design import as_array
 from fastsoftmax.kernels.cross_entropy import Targets
 from fastsoftmax.kernels.math import ordered_sum
@@ -79,7 +80,7 @@ def _class_weights(class_weight: ClassWeight, counts: NDArray[np.float64]) -> ND
         unknown = [k for k in class_weight if k not in range(c)]
         if unknown:
             raise ValueError(f"class_weight names classes that are not in 0..{c - 1}: {unknown}")
-        return np.array([float(class_weight.get(k, 1.0)) for k in range(c)])
+        class_weight = [float(class_weight.get(k, 1.0)) for k in range(c)]
     weights = np.asarray(as_array(class_weight, "class_weight"), np.float64)  # type: ignore[arg-type]
     if weights.shape != (c,) or not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(f"class_weight must be {c} finite numbers that are not negative")
@@ -149,5 +150,5 @@ def as_targets(
             for k in range(n_classes):  # in order: NumPy's own sums depend on the CPU
                 per_row += per_class[k] * soft[:, k]
         weight = per_row * weight if weight.size else per_row
-    kernel = Targets(labels, soft.reshape(-1), weight, float(label_smoothing))
+    kernel = Targets(_jit.flat(labels), _jit.flat(soft), weight, float(label_smoothing))
     return CheckedTargets(kernel, n)

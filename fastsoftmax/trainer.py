@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -240,7 +240,7 @@ class Trainer:
         classes, codes = np.unique(array, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y must have at least 2 classes, got {len(classes)}: {classes.tolist()}")
-        if isinstance(class_weight, dict):
+        if isinstance(class_weight, Mapping):
             known = {label: k for k, label in enumerate(classes.tolist())}
             unknown = [label for label in class_weight if label not in known]
             if unknown:

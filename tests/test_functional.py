@@ -383,6 +383,32 @@ def test_layouts_of_x(rng, n, m, c):
         np.testing.assert_array_equal(got[1], expected[1])
 
 
+def test_read_only_targets(rng):
+    X, y, coef, b = make_problem(rng, 60, 8, 4)
+    Y = np.eye(4, dtype=np.float32)[y]
+    expected = fs.loss_gradient(X, y, coef, b)[0], fs.cross_entropy(X[:, :4], Y)
+    y.setflags(write=False)
+    Y.setflags(write=False)
+    assert (fs.loss_gradient(X, y, coef, b)[0], fs.cross_entropy(X[:, :4], Y)) == expected
+
+
+@pytest.mark.parametrize(("n", "m", "c"), [(60, 8, 4), (60, 1500, 200)])
+def test_out_may_be_the_weights(rng, n, m, c):
+    X, y, coef, b = make_problem(rng, n, m, c)
+    expected = fs.loss_gradient(X, y, coef, b, l2=0.1)
+    got = fs.loss_gradient(X, y, coef, b, l2=0.1, out=(coef, b))
+    assert got[0] == expected[0]
+    np.testing.assert_array_equal(coef, expected[1])
+    np.testing.assert_array_equal(b, expected[2])
+
+
+def test_no_rows():
+    for m, c in ((8, 4), (784, 1000)):
+        loss, G, _ = fs.loss_gradient(np.zeros((0, m)), np.zeros(0, int), np.zeros((c, m)), reduction="sum")
+        assert loss == 0
+        assert not G.any()
+
+
 def test_nan_in_gives_nan_out(rng):
     for n, m, c in ((300, 37, 6), (60, 1500, 200)):
         X, y, coef, b = make_problem(rng, n, m, c)

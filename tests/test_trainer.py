@@ -110,7 +110,12 @@ def test_class_weight(data):
     np.testing.assert_allclose(balanced.coef, expected.coef, rtol=1e-12)
     soft = fs.Trainer(1).fit(X, np.eye(3)[y], class_weight=[1.0, 2.0, 0.5])
     np.testing.assert_allclose(soft.coef, by_hand.coef, rtol=1e-12)
-    for wrong, message in (({"x": 1.0}, "does not have"), ("even", "balanced"), ([1.0], "3 finite numbers")):
+    for wrong, message in (
+        ({"x": 1.0}, "does not have"),
+        ({"a": -1.0}, "3 finite numbers"),
+        ("even", "balanced"),
+        ([1.0], "3 finite numbers"),
+    ):
         with pytest.raises(ValueError, match=message):
             fs.Trainer(1).fit(X, names, class_weight=wrong)
 
