@@ -228,6 +228,8 @@ class Trainer:
 
     def _encode(self, y: ArrayLike, class_weight: ClassWeight) -> tuple[Array, Array, ClassWeight]:
         """The classes, the targets as integers or probabilities, and the weights by integer."""
+        if isinstance(y, np.ma.MaskedArray):
+            raise TypeError("y is a masked array, whose mask would be ignored: fill or drop what is masked")
         array = np.asarray(y)
         if array.ndim == 2 and array.shape[1] > 1:
             return np.arange(array.shape[1]), array, class_weight
@@ -288,7 +290,7 @@ class Trainer:
         names = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "nesterov", "eps", "l2",
                  "label_smoothing", "seed", "fit_intercept", "accumulate_steps", "shuffle", "average",
                  "early_stopping")  # fmt: skip
-        record = {name: getattr(self, name) for name in names}
+        record = {name: np.asarray(getattr(self, name)).item() for name in names}
         record["betas"] = list(self.betas)
         record["schedule"] = self.schedule if isinstance(self.schedule, str) else repr(self.schedule)
         record["scale"] = np.asarray(self.scale).tolist()
@@ -368,7 +370,7 @@ class _Run:
             else:
                 waited += 1
             wishes = [callback(record) for callback in self.callbacks]  # every one is called
-            if True in wishes:
+            if any(wish is True for wish in wishes):
                 return "callback"
             if trainer.early_stopping and waited >= trainer.patience:
                 return "early_stopping"
@@ -389,9 +391,9 @@ class _Run:
         for t in range(0, self.per_epoch, size):
             descent.run(order, rates, t, min(t + size, self.per_epoch), averaging)
         loss, seconds = descent.take_loss() / self.total, time.perf_counter() - start
-        if not math.isfinite(loss):
+        if not (math.isfinite(loss) and all(np.isfinite(part).all() for part in descent.weights(False))):
             raise FloatingPointError(
-                f"the loss is {loss} after epoch {epoch + 1}: X holds NaN or inf, or learning_rate="
+                f"loss {loss} or weights are not finite after epoch {epoch + 1}: X holds NaN or inf, or learning_rate="
                 f"{trainer.learning_rate:g} is too large; trainer.model has the weights before that epoch"
             )
         record: Record = {"epoch": epoch + 1, "loss": loss, "learning_rate": float(rates[-1]), "seconds": seconds}

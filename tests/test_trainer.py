@@ -319,6 +319,26 @@ def test_divergence_names_the_learning_rate(data):
         fs.Trainer(2).fit(X, y)
 
 
+def test_weights_that_overflow_in_the_last_step(data):
+    X, y = data
+    trainer = fs.Trainer(1, optimizer="gd", learning_rate=1e308)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        trainer.fit(X * 1e10, y)
+    assert np.isfinite(trainer.model.coef).all()
+
+
+def test_numpy_settings_can_be_saved(data, tmp_path):
+    X, y = data
+    fs.Trainer(np.int64(1), learning_rate=np.float32(0.1)).fit(X, y).save(tmp_path / "m")
+    assert fs.SoftmaxModel.load(tmp_path / "m").settings["epochs"] == 1
+
+
+def test_masked_labels_are_refused(data):
+    X, y = data
+    with pytest.raises(TypeError, match="masked"):
+        fs.Trainer(1).fit(X, np.ma.masked_array(y, y == 1))
+
+
 def test_settings_are_checked():
     for options, message in (
         ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
