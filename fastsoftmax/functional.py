@@ -429,6 +429,8 @@ def loss_gradient(
     compute = np.dtype(design.dtype if dtype is None else dtype)
     if compute not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {compute}")
+    if not (np.isreal(l2) and np.isfinite(l2) and l2 >= 0):
+        raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
     c = len(weights)
     targets = as_targets(y, design.n, c, compute, sample_weight=sample_weight, label_smoothing=label_smoothing)
     factor = _mean_factor(targets, reduction)
@@ -438,6 +440,8 @@ def loss_gradient(
         out = np.empty((c, design.m), weights.dtype), np.empty(c, weights.dtype)
     G = _check_out(out[0], (c, design.m), weights.dtype)
     g = _check_out(out[1], (c,), weights.dtype)
+    if np.may_share_memory(G, g) or np.may_share_memory(G, design.X) or np.may_share_memory(g, design.X):
+        raise ValueError("out must not share memory with X, nor its two arrays with each other")
     if np.may_share_memory(G, weights) or np.may_share_memory(g, weights):
         weights = weights.copy()  # a step in place: the weights are read to the end
     if bias is not None and (np.may_share_memory(G, bias) or np.may_share_memory(g, bias)):
