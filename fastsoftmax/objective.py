@@ -17,7 +17,7 @@ from fastsoftmax.kernels.cross_entropy import Targets
 from fastsoftmax.targets import CheckedTargets
 
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
-MAX_CHUNKS = 64  # 256 chunks cost 5 % on MNIST: each clears and adds a partial gradient
+MAX_CHUNKS = 64  # each clears and adds a partial gradient
 SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
 MANY = 64  # classes
 NONE = np.zeros(0, np.int64)

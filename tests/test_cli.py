@@ -17,7 +17,7 @@ from fastsoftmax.defaults import OPTIMIZERS
 # One epoch with the defaults: a change of it, or of the README's hash, belongs in the CHANGELOG of the same commit.
 GOLDEN = "db8513889a3d5685fb8bfddde1eb6d09b6fafe16582ef533e77428e1ea71a6c2"
 
-mnist_only = pytest.mark.skipif(not JIT, reason="60 000 images take an hour with the JIT off")
+mnist_only = pytest.mark.skipif(not JIT, reason="60 000 images take far too long with the JIT off")
 
 
 @pytest.fixture

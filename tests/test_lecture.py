@@ -160,7 +160,7 @@ def test_the_lectures_model_has_no_bias(problem):
     np.testing.assert_allclose(model.predict_proba(X), fs.softmax(X @ model.coef.T), rtol=1e-12)
 
 
-@pytest.mark.skipif(not JIT, reason="60 000 images take an hour with the JIT off")
+@pytest.mark.skipif(not JIT, reason="60 000 images take far too long with the JIT off")
 def test_the_demo():
     """A recogniser of handwritten digits, trained on 60 000 images and tested on 10 000; the lecture's has no bias."""
     X, y, X_test, y_test = fs.datasets.load_mnist()
