@@ -49,16 +49,16 @@ class Descent:
         self.share, self.l2, self.averaged = share, l2, 0
         c, dtype = objective.c, objective.dtype
         self.part = partition(objective.design, dtype, c, micro)
-        row = 4.0 * self.part.classes * self.part.ld
+        row = 4.0 * self.part.classes * objective.design.pairs
         self.step_operations = row * batch
         workers = min(_jit.worker_count(row * micro), self.part.chunks)
         self.space = Workspace(objective, self.part, workers, wanted=True)
         zero = np.zeros((c, objective.design.m), dtype)
         self.W, self.b = objective.fold(zero, None)
-        size, shift = c * self.part.ld, c if fit_intercept else 0
+        size, shift = len(self.W), c if fit_intercept else 0
         moments = (rule.momentum > 0 or rule.kind == updates.ADAM, rule.kind == updates.ADAM, average)
-        scale = np.zeros(self.part.ld, dtype)
-        scale[: objective.design.m] = objective.scale
+        scale = np.zeros(size, dtype)
+        objective.design.pack(np.broadcast_to(objective.scale, (c, objective.design.m)), c, objective.plan, scale)
 
         def arrays(length: int) -> list[Array]:
             return [_jit.aligned((length if used else 0,), dtype) for used in (True, *moments)]
@@ -89,10 +89,10 @@ class Descent:
 
     def weights(self, averaged: bool) -> tuple[Array, Array]:
         """Copies of coef (c, m) and intercept (c,), of the scaled features."""
-        c, m = self.objective.c, self.objective.design.m
+        c = self.objective.c
         state = self.state
         coef = state.coef_average if averaged else state.coef
         intercept = state.intercept_average if averaged else state.intercept
         full = np.zeros(c, self.objective.dtype)
         full[: len(intercept)] = intercept
-        return coef.reshape(c, self.part.ld)[:, :m].copy(), full
+        return self.objective.design.unpack(coef, c, self.objective.plan).copy(), full

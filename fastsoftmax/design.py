@@ -1,29 +1,43 @@
-"""Data layouts: X checked once, and held as the kernels take it, with the map from raw to scaled features."""
+"""Data layouts: X checked once, and held as the kernels take it, with an affine map of its features.
 
-from typing import Any
+The map, x -> (x - shift) * scale, is folded into the weights on entry and out of gradients on exit: X is never touched.
+"""
+
+import sys
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax import _jit
 from fastsoftmax._simd import LANE_BYTES
-from fastsoftmax.kernels import dense
+from fastsoftmax.kernels import csr, dense
+from fastsoftmax.kernels import moments as sums
+from fastsoftmax.kernels.math import ordered_sum
 
 FLOATS = (np.float32, np.float64)
+MOMENT_BYTES = 16 << 20  # of partial sums
+Array = NDArray[Any]
 
 
-def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+def is_sparse(values: Any) -> bool:
+    """Whether it is a matrix or array of scipy.sparse, which is not imported for that."""
+    scipy_sparse = sys.modules.get("scipy.sparse")
+    return scipy_sparse is not None and scipy_sparse.issparse(values)
+
+
+def as_array(values: ArrayLike, name: str) -> Array:
     """`values` as an array of real numbers: float32, float64 or any integer; float16 becomes float32.
 
     Raises
     ------
     TypeError
-        If `values` are masked, complex, strings, objects or the like.
+        If `values` are masked, sparse, complex, strings, objects or the like.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill or drop what is masked")
-    if type(values).__module__.startswith("scipy.sparse"):
-        raise TypeError(f"{name} is a sparse matrix; this version takes dense arrays: use {name}.toarray()")
+    if is_sparse(values):
+        raise TypeError(f"{name} is a sparse matrix where a dense array is expected: use {name}.toarray()")
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -33,18 +47,111 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     return array.astype(wanted, copy=False)
 
 
-class Dense:
-    """Dense X, float32, float64 or uint8, C-contiguous, with its scale.
+def _per_feature(values: ArrayLike, name: str, m: int) -> NDArray[np.float64]:
+    array = np.asarray(as_array(values, name), np.float64)
+    if array.shape not in ((), (m,)):
+        raise ValueError(f"{name} must be a number or of shape ({m},), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite")
+    return np.broadcast_to(array, (m,))
+
+
+class Arrangement(NamedTuple):
+    """How a layout arranges weights, gradients and blocks for c classes in a compute type."""
+
+    layout: Any  # what the kernels take
+    tile: tuple[int, ...]
+    wide: tuple[int, ...]
+    classes: int  # c, padded
+    row: int  # entries of scratch that a row of X takes
+    length: int  # entries of the weights
+    block: int  # rows that stay in L2, with their logits
+
+
+class Design:
+    """X of shape (n, m), and its affine map.
+
+    Attributes
+    ----------
+    n, m : int
+    scale, shift : ndarray of shape (m,)
+        Features are (X - shift) * scale.
+    dtype : dtype
+        Of the computation, unless asked otherwise: float64 for X in float64, else float32.
+    """
+
+    n: int
+    m: int
+    pairs: float  # entries of X that a row has, on average
+    dtype: np.dtype[Any]
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    shifted: bool
+
+    def _map(self, scale: float | ArrayLike, shift: float | ArrayLike) -> None:
+        self.scale, self.shift = _per_feature(scale, "scale", self.m), _per_feature(shift, "shift", self.m)
+        self.shifted = bool(self.shift.any())
+
+    def mapped(self, scale: float | ArrayLike, shift: float | ArrayLike = 0.0) -> "Design":
+        """The same X under another map."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._map(scale, shift)
+        return other
+
+    def rows(self, index: Array) -> "Design":
+        """Some of the rows, copied."""
+        raise NotImplementedError
+
+    def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
+        """How kernels see it."""
+        raise NotImplementedError
+
+    def arrays(self) -> tuple[Array, ...]:
+        """What holds X."""
+        raise NotImplementedError
+
+    def block(self, start: int, stop: int, out: Array) -> None:
+        """Rows start..stop of the features, mapped, into out (rows, m)."""
+        raise NotImplementedError
+
+    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
+        """Weights (c, m) of the raw features as the kernels take them."""
+        raise NotImplementedError
+
+    def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
+        """A view of packed weights or gradients, (c, m)."""
+        raise NotImplementedError
+
+    def moments(self, weight: Array, center: Array | None = None) -> tuple[Array, Array]:
+        """Weighted sums of the raw columns, and of their squares, less `center`; weight may be empty."""
+        center = np.zeros(self.m) if center is None else np.ascontiguousarray(center, np.float64)
+        chunks = max(1, min(16, MOMENT_BYTES // (16 * self.m), self.n // 64))
+        layout = self.arrange(self.dtype, 2).layout
+        out = np.zeros((2, chunks, self.m))
+        workers = min(_jit.worker_count(4.0 * self.n * self.m), chunks)
+        pointer = sums.moments_pointer(layout, 0, 0, weight, center, out[0, 0], out[1, 0])
+        sums.all_moments(workers, pointer, chunks, layout, self.n, weight, center, out[0], out[1])
+        for q in range(1, chunks):  # in order: NumPy's own sums depend on the CPU
+            out[:, 0] += out[:, q]
+        return self._center(out[0, 0], out[1, 0], weight, center)
+
+    def _center(self, total: Array, squares: Array, weight: Array, center: Array) -> tuple[Array, Array]:
+        return total, squares
+
+
+class Dense(Design):
+    """Dense X, float32, float64 or uint8, C-contiguous.
 
     Parameters
     ----------
     X : array-like of shape (n, m)
         Of other dtypes, float16 becomes float32 and integers float64; another memory layout is copied once.
-    scale : float or array-like of shape (m,), default 1.0
-        Features are X * scale. The kernels read X as it is: the scale is folded into the weights.
+    scale, shift : float or array-like of shape (m,)
+        Features are (X - shift) * scale. The kernels read X as it is.
     """
 
-    def __init__(self, X: ArrayLike, scale: float | ArrayLike = 1.0) -> None:
+    def __init__(self, X: ArrayLike, scale: float | ArrayLike = 1.0, shift: float | ArrayLike = 0.0) -> None:
         array = as_array(X, "X")
         if array.ndim != 2:
             raise ValueError(f"X must have 2 dimensions, (n, m), got shape {array.shape}")
@@ -53,32 +160,150 @@ class Dense:
             raise ValueError(f"X must have at least one feature, got shape {array.shape}")
         if array.dtype not in (*FLOATS, np.uint8):
             array = array.astype(np.float64)
-        self.X = np.require(array, requirements=("C", "A"))
-        self.scale = self._check_scale(scale)
+        self.X, self.pairs = np.require(array, requirements=("C", "A")), float(self.m)
         self.dtype = np.dtype(np.float64 if self.X.dtype == np.float64 else np.float32)
+        self._map(scale, shift)
 
-    def _check_scale(self, scale: float | ArrayLike) -> NDArray[np.float64]:
-        values = np.asarray(as_array(scale, "scale"), np.float64)
-        if values.shape not in ((), (self.m,)):
-            raise ValueError(f"scale must be a number or of shape ({self.m},), got shape {values.shape}")
-        if not np.isfinite(values).all():
-            raise ValueError("scale must be finite")
-        return np.broadcast_to(values, (self.m,))
+    def arrays(self) -> tuple[Array, ...]:
+        return (self.X,)
 
-    def layout(self, dtype: np.dtype[Any]) -> dense.Dense:
-        """What the kernels take, to compute in `dtype`; ld is m filled up to whole vectors."""
+    def rows(self, index: Array) -> "Dense":
+        return Dense(self.X[index], self.scale, self.shift)
+
+    def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
+        """ld is m filled up to whole vectors. A block's X, converted, takes 208 KB and its logits at most 256 KB."""
         lanes = LANE_BYTES // dtype.itemsize
-        ld = -(-self.m // lanes) * lanes
-        X = _jit.flat(self.X)
-        return dense.Dense(X, X if X.dtype == dtype and ld == self.m else np.zeros(0, dtype), self.m, ld)
-
-    def rows_per_block(self, dtype: np.dtype[Any], c: int) -> int:
-        """Rows whose X, converted, takes 208 KB and whose logits take no more than 256 KB: both stay in L2."""
-        ld = self.layout(dtype).ld
+        ld, X = -(-self.m // lanes) * lanes, _jit.flat(self.X)
+        layout = dense.Dense(X, X if X.dtype == dtype and ld == self.m else np.zeros(0, dtype), self.m, ld)
+        tile, wide, classes = dense.tiles(c)
         rows = min(512, (208 << 10) // (ld * dtype.itemsize), (256 << 10) // (c * dtype.itemsize))
-        return max(16, rows // 16 * 16)
+        return Arrangement(layout, tile, wide, classes, ld, classes * ld, max(16, rows // 16 * 16))
+
+    def block(self, start: int, stop: int, out: Array) -> None:
+        np.subtract(self.X[start:stop], self.shift.astype(out.dtype), out=out, casting="same_kind")
+        out *= self.scale.astype(out.dtype)
+
+    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
+        out.reshape(arrangement.classes, arrangement.row)[:c, : self.m] = coef
+
+    def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
+        return packed.reshape(-1, arrangement.row)[:c, : self.m]
 
 
-def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Dense:
+class CSR(Design):
+    """Sparse X, as scipy.sparse CSR: int32 indices, sorted, none twice; values float32, float64 or uint8.
+
+    Parameters
+    ----------
+    X : sparse matrix or array of shape (n, m)
+        Of another format, it is converted once; one that is not canonical is copied, and its duplicates are summed.
+    scale, shift : float or array-like of shape (m,)
+        Features are (X - shift) * scale: X is not densified.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If values are no real numbers, or row pointers or indices are out of range.
+    """
+
+    _transposed: "CSR | None" = None
+
+    def __init__(self, X: Any, scale: float | ArrayLike = 1.0, shift: float | ArrayLike = 0.0) -> None:
+        if X.ndim != 2:
+            raise ValueError(f"X must have 2 dimensions, (n, m), got shape {X.shape}")
+        self.n, self.m = X.shape
+        if self.m == 0:
+            raise ValueError(f"X must have at least one feature, got shape {X.shape}")
+        if X.dtype.kind not in "fiub":
+            raise TypeError(f"X must hold real numbers, got dtype {X.dtype}")
+        matrix = X.tocsr()
+        self._check(matrix)
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        data = as_array(matrix.data, "X")
+        if data.dtype not in (*FLOATS, np.uint8):
+            data = data.astype(np.float64)
+        self.data = np.require(data, requirements=("C", "A"))
+        self.indices = np.require(matrix.indices, np.int32, ("C", "A"))
+        self.indptr = np.require(matrix.indptr, np.int64, ("C", "A"))
+        self.pairs = max(1.0, len(self.data) / max(1, self.n))
+        self.dtype = np.dtype(np.float64 if self.data.dtype == np.float64 else np.float32)
+        self._map(scale, shift)
+
+    def _check(self, matrix: Any) -> None:
+        indptr, indices, stored = matrix.indptr, matrix.indices, len(matrix.data)
+        good = len(indptr) == self.n + 1 and indptr[0] == 0 and indptr[-1] <= min(stored, len(indices))
+        if not good or (np.diff(indptr) < 0).any():
+            raise ValueError("X has row pointers (indptr) that do not rise from 0 to its number of entries")
+        if len(indices) and (indices.min() < 0 or indices.max() >= self.m):
+            wrong = indices.min() if indices.min() < 0 else indices.max()
+            raise ValueError(f"X has a column index {wrong}, out of range for {self.m} features")
+        if self.m > np.iinfo(np.int32).max:
+            raise ValueError(f"X must have less than 2**31 features, got {self.m}")
+
+    @classmethod
+    def of(cls, n: int, m: int, data: Array, indices: Array, indptr: Array) -> "CSR":
+        """From arrays that are known to be right."""
+        design = object.__new__(cls)
+        design.n, design.m, design.data, design.indices, design.indptr = n, m, data, indices, indptr
+        design.dtype = np.dtype(np.float64 if data.dtype == np.float64 else np.float32)
+        design.pairs = max(1.0, len(data) / max(1, n))
+        return design
+
+    def arrays(self) -> tuple[Array, ...]:
+        return self.data, self.indices, self.indptr
+
+    def rows(self, index: Array) -> "CSR":
+        index = np.arange(self.n)[index]
+        counts = np.diff(self.indptr)[index]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        pairs = np.arange(indptr[-1]) + np.repeat(self.indptr[:-1][index] - indptr[:-1], counts)
+        part = CSR.of(len(index), self.m, self.data[pairs], self.indices[pairs], indptr)
+        part._map(self.scale, self.shift)
+        return part
+
+    def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
+        """Classes are filled up to whole vectors. A block's pairs take some 208 KB, its logits at most 128 KB."""
+        lanes = LANE_BYTES // dtype.itemsize
+        classes = -(-c // lanes) * lanes
+        arrays = _jit.flat(self.data), _jit.flat(self.indices), _jit.flat(self.indptr)
+        tile = csr.tile_of(classes, dtype.itemsize)
+        rows = min(512, int((208 << 10) / (8 * self.pairs)), (128 << 10) // (classes * dtype.itemsize))
+        layout = csr.CSR(*arrays, self.m, classes)
+        return Arrangement(layout, tile, tile, classes, classes, self.m * classes, max(16, rows // 16 * 16))
+
+    def block(self, start: int, stop: int, out: Array) -> None:
+        pairs = slice(self.indptr[start], self.indptr[stop])
+        rows = np.repeat(np.arange(stop - start), np.diff(self.indptr[start : stop + 1]))
+        columns = self.indices[pairs]
+        out[...] = (-self.shift * self.scale).astype(out.dtype)
+        out[rows, columns] = ((self.data[pairs] - self.shift[columns]) * self.scale[columns]).astype(out.dtype)
+
+    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
+        out.reshape(self.m, arrangement.classes)[:, :c] = coef.T
+
+    def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
+        return packed.reshape(self.m, arrangement.classes)[:, :c].T
+
+    def transposed(self) -> "CSR":
+        """X transposed, without a map; made once."""
+        if self._transposed is None:
+            from scipy.sparse import csr_array
+
+            turned = csr_array((self.data, self.indices, self.indptr), shape=(self.n, self.m)).tocsc()
+            indices, indptr = turned.indices.astype(np.int32, copy=False), turned.indptr.astype(np.int64, copy=False)
+            self._transposed = CSR.of(self.m, self.n, turned.data, indices, indptr)
+            self._transposed._map(1.0, 0.0)
+        return self._transposed
+
+    def _center(self, total: Array, squares: Array, weight: Array, center: Array) -> tuple[Array, Array]:
+        S = float(ordered_sum(weight)) if len(weight) else float(self.n)
+        return total - S * center, squares + S * center * center
+
+
+def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Design:
     """X in the layout that suits it; a design is returned as it is."""
-    return X if isinstance(X, Dense) else Dense(X, scale)
+    if isinstance(X, Design):
+        return X
+    return CSR(X, scale) if is_sparse(X) else Dense(X, scale)

@@ -440,7 +440,7 @@ def loss_gradient(
         out = np.empty((c, design.m), weights.dtype), np.empty(c, weights.dtype)
     G = _check_out(out[0], (c, design.m), weights.dtype)
     g = _check_out(out[1], (c,), weights.dtype)
-    if np.may_share_memory(G, g) or np.may_share_memory(G, design.X) or np.may_share_memory(g, design.X):
+    if np.may_share_memory(G, g) or any(np.may_share_memory(a, b) for a in (G, g) for b in design.arrays()):
         raise ValueError("out must not share memory with X, nor its two arrays with each other")
     if np.may_share_memory(G, weights) or np.may_share_memory(g, weights):
         weights = weights.copy()  # a step in place: the weights are read to the end

@@ -1,7 +1,7 @@
 """The objective of softmax regression over a design and targets: what solvers, trainers and functions call.
 
-Shapes, fixed once: coef (c, m) and intercept (c,) act on the scaled features X * scale; gradients have the same
-shapes; everything is C-contiguous. Losses are sums over rows, s_i CE_i, in float64: who wants a mean divides.
+Shapes, fixed once: coef (c, m) and intercept (c,) act on the mapped features (X - shift) * scale; gradients have the
+same shapes; everything is C-contiguous. Losses are sums over rows, s_i CE_i, in float64: who wants a mean divides.
 """
 
 import math
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax import _jit, many_classes
-from fastsoftmax.design import Dense
-from fastsoftmax.kernels import dense, gradient
+from fastsoftmax import _jit, many_classes, wide_sparse
+from fastsoftmax.design import CSR, Design
+from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.cross_entropy import Targets
 from fastsoftmax.targets import CheckedTargets
 
@@ -21,6 +21,7 @@ MAX_CHUNKS = 64  # each clears and adds a partial gradient
 SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
 MANY = 64  # classes
 NONE = np.zeros(0, np.int64)
+Array = NDArray[Any]
 
 
 def chunk_count(rows: int, block: int, coef_bytes: int) -> int:
@@ -38,17 +39,17 @@ class Partition(NamedTuple):
     tile: tuple[int, ...]
     wide: tuple[int, ...]
     classes: int  # c, padded
-    ld: int  # m, padded
+    row: int  # entries of scratch that a row of X takes
+    length: int  # entries of the weights
 
 
-def partition(design: Dense, dtype: np.dtype[Any], c: int, rows: int) -> Partition:
+def partition(design: Design, dtype: np.dtype[Any], c: int, rows: int) -> Partition:
     """The partition of `rows` rows, by shapes alone."""
-    ld, block = design.layout(dtype).ld, design.rows_per_block(dtype, c)
-    tile, wide, classes = dense.tiles(c)
-    chunks = chunk_count(rows, block, classes * ld * dtype.itemsize)
-    size = -(-rows // (chunks * block)) * block if chunks > 1 else max(rows, 1)
-    block = min(block, -(-size // 16) * 16)
-    return Partition(block, size, max(1, -(-rows // size)), tile, wide, classes, ld)
+    plan = design.arrange(dtype, c)
+    chunks = chunk_count(rows, plan.block, plan.length * dtype.itemsize)
+    size = -(-rows // (chunks * plan.block)) * plan.block if chunks > 1 else max(rows, 1)
+    block = min(plan.block, -(-size // 16) * 16)
+    return Partition(block, size, max(1, -(-rows // size)), *plan[1:6])
 
 
 class Workspace:
@@ -57,10 +58,10 @@ class Workspace:
     def __init__(self, objective: "SoftmaxObjective", part: Partition, workers: int, wanted: bool) -> None:
         dtype, B = objective.dtype, part.block
         self.part, self.workers, self.objective = part, workers, objective
-        self.G = _jit.aligned((part.chunks, part.classes * part.ld if wanted else 0), dtype)
+        self.G = _jit.aligned((part.chunks, part.length if wanted else 0), dtype)
         self.g = _jit.aligned((part.chunks, part.classes if wanted else 0), dtype)
         self.scratch = (
-            _jit.aligned((workers, B * part.ld), dtype),
+            _jit.aligned((workers, B * part.row), dtype),
             _jit.aligned((workers, part.classes * B), dtype),
             _jit.aligned((workers, B), np.int64),
             _jit.aligned((workers, 2 * B), dtype),
@@ -69,10 +70,10 @@ class Workspace:
         )
         self.counter, self.losses = np.zeros(1, np.int64), np.zeros(part.chunks)
 
-    def arguments(self, order: NDArray[np.int64], W: NDArray[Any], b: NDArray[Any]) -> tuple[Any, ...]:
+    def arguments(self, order: NDArray[np.int64], W: Array, b: Array) -> tuple[Any, ...]:
         """What every driver takes first, the pointer in front."""
         objective, part = self.objective, self.part
-        head = (objective.layout, order, objective.targets, W.reshape(-1), b, objective.c)
+        head = (objective.layout, order, objective.targets, W, b, objective.c)
         middle = (part.block, part.tile, part.wide)
         rest = [a[0] for a in (self.G, self.g)]
         empty = (NONE, np.zeros(0, objective.dtype))
@@ -91,8 +92,8 @@ class SoftmaxObjective:
 
     Parameters
     ----------
-    design : Dense
-        X and its scale.
+    design : Design
+        X and its map.
     c : int
         Number of classes.
     targets : CheckedTargets or None
@@ -101,49 +102,70 @@ class SoftmaxObjective:
         Of the computation, float32 or float64; by default float64 for X in float64, else float32.
     """
 
-    def __init__(self, design: Dense, c: int, targets: CheckedTargets | None = None, dtype: Any = None) -> None:
+    def __init__(self, design: Design, c: int, targets: CheckedTargets | None = None, dtype: Any = None) -> None:
         self.design, self.c = design, c
         self.dtype = design.dtype if dtype is None else np.dtype(dtype)
-        self.layout = design.layout(self.dtype)
+        self.plan = design.arrange(self.dtype, c)
+        self.layout = self.plan.layout
         self.targets = targets.kernel if targets else Targets(NONE, np.zeros(0, self.dtype), np.zeros(0), 0.0)
         self.scale = design.scale.astype(self.dtype)
 
-    def fold(self, coef: NDArray[Any], intercept: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The weights of the raw features, padded, and the intercept, padded."""
-        _, _, classes = dense.tiles(self.c)
-        W, b = _jit.aligned((classes, self.layout.ld), self.dtype), np.zeros(classes, self.dtype)
-        np.multiply(coef, self.scale, out=W[: self.c, : self.design.m], dtype=self.dtype, casting="same_kind")
+    def fold(self, coef: Array, intercept: Array | None) -> tuple[Array, Array]:
+        """The weights of the raw features and the intercept, arranged and padded."""
+        W, b = _jit.aligned((self.plan.length,), self.dtype), np.zeros(self.plan.classes, self.dtype)
+        self.design.pack(coef * self.scale, self.c, self.plan, W)
         if intercept is not None:
             b[: self.c] = intercept
+        if self.design.shifted:
+            b[: self.c] = b[: self.c] - np.asarray(coef, np.float64) @ (self.design.scale * self.design.shift)
         return W, b
 
+    def _add(self, packed: Array, sums: Array, factor: float, G: Array, g: Array) -> None:
+        """What was summed over raw features, as gradients of mapped ones, times a factor, to G and g."""
+        part, kind = self.design.unpack(packed, self.c, self.plan), G.dtype.type
+        total = sums[: self.c]
+        if self.design.shifted:
+            moved = part - total[:, None].astype(np.float64) * self.design.shift
+            G += (moved * (self.design.scale * factor)).astype(G.dtype, copy=False)
+        else:
+            wider = kind if kind == np.float64 else self.dtype.type
+            G += part * (self.scale.astype(wider) * wider(factor))
+        g += total * self.dtype.type(factor) if kind != np.float64 else total.astype(kind) * factor
+
     def loss_gradient(
-        self,
-        coef: NDArray[Any],
-        intercept: NDArray[Any] | None,
-        factor: float = 1.0,
-        out: tuple[NDArray[Any], NDArray[Any]] | None = None,
-    ) -> tuple[float, NDArray[Any], NDArray[Any]]:
+        self, coef: Array, intercept: Array | None, factor: float = 1.0, out: tuple[Array, Array] | None = None
+    ) -> tuple[float, Array, Array]:
         """(sum of s_i CE_i, factor times its gradient in coef, and in intercept), added to `out` if that is given."""
         G, g = out or (np.zeros(coef.shape, self.dtype), np.zeros(self.c, self.dtype))
         if self.many_classes:
             return self._loss_gradient_of_many(coef, intercept, factor, G, g), G, g
-        space, loss = self._sweep(coef, intercept, wanted=True)
+        if self.wide_sparse:
+            packed, sums, loss = wide_sparse.sweep(self.design, self.dtype, self.targets, self.c, *self.fold(coef, intercept))
+        else:
+            packed, sums, loss = self._partials(coef, intercept)
+        self._add(packed, sums, factor, G, g)
+        return loss, G, g
+
+    def _partials(self, coef: Array, intercept: Array | None, proba: Array | None = None) -> tuple[Array, Array, float]:
+        space, loss = self._sweep(coef, intercept, wanted=True, proba=proba)
         gradient.add_partials(space.G)
         gradient.add_partials(space.g)
-        part = space.G[0].reshape(space.part.classes, space.part.ld)[: self.c, : self.design.m]
-        G += part * (self.scale * self.dtype.type(factor))
-        g += space.g[0, : self.c] * self.dtype.type(factor)
-        return loss, G, g
+        return space.G[0], space.g[0], loss
 
     @property
     def many_classes(self) -> bool:
         """Whether the gradient is better owned class by class: 16 partials would not fit, and classes fill tiles."""
-        size = self.c * self.layout.ld * self.dtype.itemsize
-        return self.c >= MANY and PARTIAL_BYTES // size < 16
+        size = self.plan.length * self.dtype.itemsize
+        dense = not isinstance(self.design, CSR) and not self.design.shifted
+        return dense and self.c >= MANY and PARTIAL_BYTES // size < 16
+
+    @property
+    def wide_sparse(self) -> bool:
+        """Whether the gradient is better owned feature by feature: X is sparse, and 16 partials would not fit."""
+        return isinstance(self.design, CSR) and PARTIAL_BYTES // (self.plan.length * self.dtype.itemsize) < 16
 
     def _loss_gradient_of_many(
-        self, coef: NDArray[Any], intercept: NDArray[Any] | None, factor: float, G: NDArray[Any], g: NDArray[Any]
+        self, coef: Array, intercept: Array | None, factor: float, G: Array, g: Array
     ) -> float:
         raw = np.require(coef if (self.scale == 1).all() else coef * self.scale, self.dtype, ("C", "A"))
         direct = G.dtype == self.dtype
@@ -156,31 +178,43 @@ class SoftmaxObjective:
             g += to_g
         return loss
 
-    def evaluate(self, coef: NDArray[Any], intercept: NDArray[Any] | None) -> tuple[float, NDArray[np.int64]]:
+    def hessp(
+        self, proba: Array, coef: Array, intercept: Array | None, factor: float, out: tuple[Array, Array]
+    ) -> None:
+        """Adds factor times the Hessian, where the probabilities are `proba`, times a direction (coef, intercept)."""
+        if self.wide_sparse:
+            folded = self.fold(coef, intercept)
+            packed, sums, _ = wide_sparse.sweep(self.design, self.dtype, self.targets, self.c, *folded, proba.reshape(-1))
+        else:
+            packed, sums, _ = self._partials(coef, intercept, proba.reshape(-1))
+        self._add(packed, sums, factor, *out)
+
+    def evaluate(self, coef: Array, intercept: Array | None) -> tuple[float, NDArray[np.int64]]:
         """(sum of s_i CE_i, the most probable class of each row)"""
         predictions = np.zeros(self.design.n, np.int64)
         _, loss = self._sweep(coef, intercept, predictions=predictions)
         return loss, predictions
 
-    def predict_proba(self, coef: NDArray[Any], intercept: NDArray[Any] | None) -> NDArray[Any]:
-        """Probabilities (n, c). Only without targets."""
+    def predict_proba(self, coef: Array, intercept: Array | None) -> Array:
+        """Probabilities (n, c), whatever the targets."""
         proba = np.empty((self.design.n, self.c), self.dtype)
-        self._sweep(coef, intercept, proba=proba.reshape(-1))
+        blind = SoftmaxObjective(self.design, self.c, None, self.dtype)
+        blind._sweep(coef, intercept, proba=proba.reshape(-1))
         return proba
 
     def _sweep(
         self,
-        coef: NDArray[Any],
-        intercept: NDArray[Any] | None,
+        coef: Array,
+        intercept: Array | None,
         *,
         wanted: bool = False,
-        predictions: NDArray[Any] = NONE,
-        proba: NDArray[Any] | None = None,
+        predictions: Array = NONE,
+        proba: Array | None = None,
     ) -> tuple[Workspace, float]:
         """All rows, a slice at a time."""
         n, W_b = self.design.n, self.fold(coef, intercept)
         part = partition(self.design, self.dtype, self.c, n)
-        row = 4.0 * part.classes * part.ld
+        row = 4.0 * part.classes * self.design.pairs
         workers = min(_jit.worker_count(n * row), part.chunks)
         space = Workspace(self, part, workers, wanted)
         arguments = space.arguments(NONE, *W_b)

@@ -110,6 +110,31 @@ class CheckedTargets:
         self.kernel, self.n = kernel, n
         self.total = float(ordered_sum(kernel.weight)) if len(kernel.weight) else float(n)
 
+    def rows(self, index: NDArray[Any], c: int) -> "CheckedTargets":
+        """Those of some of the rows."""
+        labels, soft, weight, smoothing = self.kernel
+        labels = labels[index] if len(labels) else labels
+        soft = soft.reshape(-1, c)[index].reshape(-1) if len(soft) else soft
+        return CheckedTargets(Targets(labels, soft, weight[index] if len(weight) else weight, smoothing), len(index))
+
+    def astype(self, dtype: Any) -> "CheckedTargets":
+        """The same for kernels that compute in `dtype`."""
+        return CheckedTargets(self.kernel._replace(soft=self.kernel.soft.astype(dtype)), self.n)
+
+    def class_totals(self, c: int) -> NDArray[np.float64]:
+        """What each class weighs, before smoothing."""
+        return _class_totals(self.kernel.labels, self.kernel.soft.reshape(-1, c), c, self.kernel.weight)
+
+    def entropy(self, c: int) -> float:
+        """The mean entropy of the smoothed targets."""
+        epsilon, weight = self.kernel.smoothing, self.kernel.weight
+        if len(self.kernel.labels):
+            p = np.array([1 - epsilon + epsilon / c] + [epsilon / c] * (c - 1))
+            return float(-(p[p > 0] * np.log(p[p > 0])).sum())
+        p = (1 - epsilon) * self.kernel.soft.reshape(-1, c).astype(np.float64) + epsilon / c
+        entropies = -np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum(1)
+        return float(np.average(entropies, weights=weight if len(weight) else None))
+
 
 def as_targets(
     y: ArrayLike,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.descent import Descent
-from fastsoftmax.design import Dense, as_design
+from fastsoftmax.design import Design, as_design
 from fastsoftmax.kernels import updates
 from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.kernels.shuffle import shuffle
@@ -251,7 +251,7 @@ class Trainer:
         return classes, codes.reshape(-1), class_weight
 
     def _given_validation(
-        self, validation: tuple[Any, ...], design: Dense, classes: Array, dtype: np.dtype[Any]
+        self, validation: tuple[Any, ...], design: Design, classes: Array, dtype: np.dtype[Any]
     ) -> Validation:
         if len(validation) not in (2, 3):
             raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} values")
@@ -271,7 +271,7 @@ class Trainer:
         return _validation(other, checked, len(classes), dtype)
 
     def _split(
-        self, design: Dense, checked: CheckedTargets, rows: Array, c: int, stream: np.random.PCG64
+        self, design: Design, checked: CheckedTargets, rows: Array, c: int, stream: np.random.PCG64
     ) -> tuple[Array, Validation]:
         """Rows to train on, and rows held out: the last of a shuffle."""
         mixed = rows.copy()
@@ -283,7 +283,7 @@ class Trainer:
         weight = kernel.weight[held] if len(kernel.weight) else None
         dtype = np.dtype(design.dtype if self.dtype is None else self.dtype)
         part = as_targets(y, len(held), c, dtype, sample_weight=weight)
-        return train, _validation(Dense(design.X[held], design.scale), part, c, dtype)
+        return train, _validation(design.rows(held), part, c, dtype)
 
     def settings(self) -> Record:
         """The settings, as JSON can hold them."""
@@ -297,7 +297,7 @@ class Trainer:
         return record
 
 
-def _validation(design: Dense, checked: CheckedTargets, c: int, dtype: np.dtype[Any]) -> Validation:
+def _validation(design: Design, checked: CheckedTargets, c: int, dtype: np.dtype[Any]) -> Validation:
     kernel = checked.kernel
     labels = kernel.labels if len(kernel.labels) else kernel.soft.reshape(-1, c).argmax(1)
     if checked.total == 0:
@@ -311,7 +311,7 @@ class _Run:
     def __init__(
         self,
         trainer: Trainer,
-        design: Dense,
+        design: Design,
         checked: CheckedTargets,
         rows: Array,
         classes: Array,

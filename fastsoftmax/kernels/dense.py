@@ -7,7 +7,7 @@ entry summed over the rows in order. Neither depends on how many rows, classes a
 
 from typing import Any, NamedTuple
 
-from fastsoftmax._jit import by_layout, inlined
+from fastsoftmax._jit import inlined
 from fastsoftmax._simd import (
     LANE_BYTES,
     REGISTER_BYTES,
@@ -150,8 +150,3 @@ def dense_adjoint(
     step, fetched = fetch_plan(design, B, classes, tile, wide, G.itemsize)
     f, step = ((first + B) * design.m + fetched, step) if in_order else (0, 0)
     adjoint_tiles(Z, B, rows, X, x, design.ld, G, classes, wide, design.X, f, step)
-
-
-gather = by_layout({Dense: dense_gather})
-forward = by_layout({Dense: dense_forward})
-adjoint = by_layout({Dense: dense_adjoint})

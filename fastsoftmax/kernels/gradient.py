@@ -13,7 +13,8 @@ from numba import prange
 from fastsoftmax._jit import Driver, Pointer, inlined, kernel, outlined
 from fastsoftmax._simd import borrow, take
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
-from fastsoftmax.kernels.dense import adjoint, forward, gather
+from fastsoftmax.kernels.curvature import block_curvature
+from fastsoftmax.kernels.layouts import adjoint, forward, gather
 from fastsoftmax.kernels.softmax import SOFTMAX, normalise_block, scatter_block
 from fastsoftmax.kernels.updates import Step, descend
 
@@ -38,7 +39,8 @@ def _chunk(
     """Rows order[start:stop], or start..stop if order is empty, in blocks of B. Returns their loss.
 
     What has length 0 is not computed: G and g, the gradient, added to; predictions; proba. Without targets there is
-    no loss, and with them no proba. Rows order[start + ahead:] are what the same worker probably takes next.
+    no loss, and with them no proba. With a gradient, proba is read: W is then a direction, and G becomes the Hessian
+    times it. Rows order[start + ahead:] are what the same worker probably takes next.
     """
     in_order, classes, loss = len(order) == 0, Z.size // B, 0.0
     wanted, known = len(G) > 0, len(targets.labels) + len(targets.soft) > 0
@@ -51,7 +53,9 @@ def _chunk(
         forward(design, T, order, first, soon, rows, W, Z, B, classes, tile, wide)
         if len(predictions):
             block_argmax(Z, B, rows, c, b, index, predictions)
-        if known:
+        if wanted and len(proba):
+            block_curvature(Z, B, rows, c, b, proba, first * c, targets.weight, index)
+        elif known:
             loss += block_cross_entropy(
                 Z, B, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses
             )  # fmt: skip

@@ -1,0 +1,39 @@
+"""BLAS on one thread while solvers run: its sums depend on how many threads it takes, ours must not."""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_lock = threading.Lock()
+_inside = 0
+_limit: Any = None
+
+
+@functools.cache
+def _controller() -> Any:
+    import scipy.linalg  # noqa: F401  # loads its BLAS, which is not NumPy's
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """Every BLAS of the process on one thread: set by the first that enters, restored by the last that leaves.
+
+    The setting is the process's own: other threads that call BLAS meanwhile are slower, never wrong.
+    """
+    global _inside, _limit
+    with _lock:
+        if _inside == 0:
+            _limit = _controller().limit(limits=1)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limit.restore_original_limits()

@@ -1,0 +1,56 @@
+"""Weighted sums and sums of squares of the columns of X, in float64: means, deviations, and their size."""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from fastsoftmax._jit import Driver, Pointer, by_layout
+from fastsoftmax._simd import borrow
+from fastsoftmax.kernels.csr import CSR
+from fastsoftmax.kernels.dense import Dense
+
+
+def dense_moments(design: Any, start: int, stop: int, weight: Any, center: Any, sums: Any, squares: Any) -> None:
+    """Of rows start..stop, each less `center`."""
+    m = design.m
+    for r in range(start, stop):
+        w, row = weight[r] if len(weight) else 1.0, borrow(design.X, r * m, m)
+        for j in range(m):
+            d = np.float64(row[j]) - center[j]
+            sums[j] += w * d
+            squares[j] += w * d * d
+
+
+def csr_moments(design: Any, start: int, stop: int, weight: Any, center: Any, sums: Any, squares: Any) -> None:
+    """As `dense_moments`, of what the pairs add to a row of zeros."""
+    for r in range(start, stop):
+        w = weight[r] if len(weight) else 1.0
+        for p in range(design.indptr[r], design.indptr[r + 1]):
+            j = design.indices[p]
+            x, mean = np.float64(design.data[p]), center[j]
+            sums[j] += w * x
+            squares[j] += w * x * (x - 2 * mean)
+
+
+moments = by_layout({Dense: dense_moments, CSR: csr_moments})
+
+
+def _moments(
+    design: Any, start: int, stop: int, weight: Any, center: Any, sums: Any, squares: Any
+) -> float:
+    moments(design, start, stop, weight, center, sums, squares)
+    return 0.0
+
+
+moments_pointer = Pointer(_moments)
+
+
+@Driver
+def all_moments(workers, chunk, chunks, design, n, weight, center, sums, squares):  # type: ignore[no-untyped-def]
+    """Chunk q of the rows into sums[q] and squares[q]; chunks go evenly over the workers."""
+    for w in prange(workers):
+        for q in range(w * chunks // workers, (w + 1) * chunks // workers):
+            chunk(
+                design, np.int64(q * n // chunks), np.int64((q + 1) * n // chunks), weight, center, sums[q], squares[q]
+            )

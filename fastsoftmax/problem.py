@@ -1,0 +1,260 @@
+"""What solvers minimise: F = mean cross-entropy + (l2 / 2) |coef|^2 + l1 |coef|_1, and how far a point is from it.
+
+Parameters theta are one flat float64 vector: coef (r, m), row by row where X is dense and feature by feature where it
+is sparse, then the intercept (r,) if there is one. r = c; or 1 for two classes, whose first row is then 0.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.curvature import grams
+from fastsoftmax.design import CSR, Design
+from fastsoftmax.objective import SoftmaxObjective
+from fastsoftmax.targets import CheckedTargets
+
+Array = NDArray[Any]
+
+
+class Certificate(NamedTuple):
+    """How far a point is from the optimum."""
+
+    optimality: float  # the largest entry of the subgradient of least norm, in the units of the mapped features
+    gap: float  # at least F - F*; nan without a penalty
+
+
+def power_of_two(design: Design, targets: CheckedTargets) -> tuple[Array, Array]:
+    """(powers of two that bring the columns near a size of 1, the means of the mapped columns)"""
+    total, squares = design.moments(targets.kernel.weight)
+    mean = (total / targets.total - design.shift) * design.scale
+    size = np.sqrt(squares / targets.total + design.shift**2) * np.abs(design.scale)
+    usable = np.isfinite(size) & (size > 0)
+    return np.where(usable, np.exp2(-np.round(np.log2(np.where(usable, size, 1)))), 1.0), mean
+
+
+class Problem:
+    """F over a design and targets.
+
+    Parameters
+    ----------
+    design : Design
+    targets : CheckedTargets
+    c : int
+    l1, l2 : float
+        Of coef of the mapped features, before `unit`.
+    fit_intercept, binary : bool
+        Binary: two classes, one row of parameters.
+    dtype : dtype
+        Of the computation.
+    unit : ndarray of shape (m,), optional
+        theta's features are the mapped ones times these powers of two; by default such that all are of size 1.
+    mean : ndarray of shape (m,), optional
+        The weighted means of the mapped features.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        targets: CheckedTargets,
+        c: int,
+        *,
+        l1: float,
+        l2: float,
+        fit_intercept: bool,
+        binary: bool = False,
+        dtype: Any = None,
+        unit: Array | None = None,
+        mean: Array | None = None,
+    ) -> None:
+        if unit is None or mean is None:
+            unit, mean = power_of_two(design, targets)
+        self.design, self.targets, self.c, self.l1, self.l2 = design, targets, c, l1, l2
+        self.fit_intercept, self.binary, self.unit, self.mean = fit_intercept, binary, unit, mean
+        self.r, self.m = 1 if binary else c, design.m
+        self.dtype = np.dtype(design.dtype if dtype is None else dtype)
+        scaled = design.mapped(design.scale * unit, design.shift)
+        self.objective = SoftmaxObjective(scaled, c, targets.astype(self.dtype), self.dtype)
+        self.by_feature = isinstance(design, CSR)
+        self.size = self.r * (self.m + fit_intercept)
+        self.penalty2, self.penalty1 = l2 * unit**2, l1 * unit
+        self.gauge = not binary  # adding the same to all classes changes no probability
+        self._sums: tuple[Array, float] | None = None
+
+    def like(self, **changes: Any) -> "Problem":
+        """The same with some of the arguments changed."""
+        now = {name: getattr(self, name) for name in ("l1", "l2", "fit_intercept", "binary", "dtype", "unit", "mean")}
+        positional = [changes.pop(name, getattr(self, name)) for name in ("design", "targets", "c")]
+        other = Problem(*positional, **(now | changes))
+        if not {"unit", "mean"} & set(changes) and positional == [self.design, self.targets, self.c]:
+            other._sums = self._sums
+        return other
+
+    def subsample(self, rows: Array) -> "Problem":
+        """F over some of the rows, at the same C."""
+        part = self.targets.rows(rows, self.c)
+        share = self.targets.total / part.total
+        return self.like(design=self.design.rows(rows), targets=part, l1=self.l1 * share, l2=self.l2 * share)
+
+    # ---- parameters
+
+    def split(self, theta: Array) -> tuple[Array, Array]:
+        """Views: coef (r, m), and the intercept (r,), or (0,)."""
+        size = self.r * self.m
+        coef = theta[:size].reshape(self.m, self.r).T if self.by_feature else theta[:size].reshape(self.r, self.m)
+        return coef, theta[size:]
+
+    def theta(self, coef: Array, intercept: Array) -> Array:
+        """Parameters of given weights of the mapped features."""
+        theta = np.zeros(self.size)
+        to, shift = self.split(theta)
+        to[...] = coef / self.unit
+        if self.fit_intercept:
+            shift[...] = intercept
+        return theta
+
+    def centered(self, theta: Array) -> Array:
+        """The same probabilities, and intercepts that sum to 0 over the classes; so do weights without a penalty."""
+        if not self.gauge:
+            return theta
+        theta = theta.copy()
+        coef, intercept = self.split(theta)
+        if len(intercept):
+            intercept -= intercept.mean()
+        if not self.l1:  # with l2 alone the sum is 0 at the optimum, and shrinks on the way there
+            coef -= coef.mean(0)
+        return theta
+
+    def weights(self, theta: Array) -> tuple[Array, Array]:
+        """coef (r, m) of the mapped features, and the intercept (r,)."""
+        coef, intercept = self.split(theta)
+        return coef * self.unit, intercept.copy() if self.fit_intercept else np.zeros(self.r)
+
+    def _full(self, theta: Array) -> tuple[Array, Array | None]:
+        """Rows of all classes."""
+        coef, intercept = self.split(theta)
+        if self.binary:
+            coef = np.concatenate([np.zeros_like(coef), coef])
+            intercept = np.concatenate([np.zeros_like(intercept), intercept])
+        return coef, intercept if self.fit_intercept else None
+
+    def _buffers(self) -> tuple[Array, tuple[Array, Array]]:
+        """A zero vector, and views (or, for two classes, arrays) for gradients in all classes."""
+        vector = np.zeros(self.size)
+        coef, intercept = self.split(vector)
+        if self.binary:
+            return vector, (np.zeros((2, self.m)), np.zeros(2))
+        return vector, (coef, intercept if self.fit_intercept else np.zeros(self.c))
+
+    def _collect(self, vector: Array, out: tuple[Array, Array]) -> None:
+        if self.binary:
+            coef, intercept = self.split(vector)
+            coef[...] = out[0][1:]
+            intercept[...] = out[1][1 : 1 + len(intercept)]
+
+    # ---- the smooth part of F
+
+    def loss_gradient(self, theta: Array) -> tuple[float, Array]:
+        """Mean cross-entropy and the l2 penalty; its gradient."""
+        vector, out = self._buffers()
+        loss, _, _ = self.objective.loss_gradient(*self._full(theta), 1 / self.targets.total, out)
+        self._collect(vector, out)
+        coef, gradient = self.split(theta)[0], self.split(vector)[0]
+        value = loss / self.targets.total
+        if self.l2:
+            shrunk = self.penalty2 * coef
+            gradient += shrunk
+            value += 0.5 * float(np.einsum("ij,ij->", shrunk, coef))
+        return value, vector
+
+    def l1_norm(self, theta: Array) -> float:
+        """The l1 penalty."""
+        return float((np.abs(self.split(theta)[0]) @ self.penalty1).sum()) if self.l1 else 0.0
+
+    def probabilities(self, theta: Array) -> Array:
+        """(n, c), as `hessp` and `blocks` take them."""
+        return self.objective.predict_proba(*self._full(theta))
+
+    def hessp(self, proba: Array, direction: Array) -> Array:
+        """The Hessian of the smooth part, where the probabilities are `proba`, times a direction."""
+        vector, out = self._buffers()
+        self.objective.hessp(proba, *self._full(direction), 1 / self.targets.total, out)
+        self._collect(vector, out)
+        if self.l2:
+            part = self.split(vector)[0]
+            part += self.penalty2 * self.split(direction)[0]
+        return vector
+
+    # ---- curvature
+
+    def blocks(self, weights: Array, penalty: bool = True) -> Array:
+        """sum_i w_ki x_i x_i' / S (K, M, M), on and above the diagonals, plus the l2 penalty."""
+        if len(self.targets.kernel.weight):
+            weights = weights * self.targets.kernel.weight
+        H = grams(self.objective.design, self.dtype, weights, self.fit_intercept)
+        H *= self.dtype.type(1 / self.targets.total)
+        if penalty:
+            diagonal = np.arange(self.m)
+            H[:, diagonal, diagonal] += self.penalty2.astype(self.dtype)
+        return H
+
+    def priors(self) -> Array:
+        """The share of each class."""
+        return self.targets.class_totals(self.c) / self.targets.total
+
+    # ---- the certificate
+
+    def _class_sums(self) -> tuple[Array, float]:
+        """(1/S) sum_i s_i Y_i x_i', of the rows of parameters; the mean entropy of Y. Found once."""
+        if self._sums is None:
+            vector, out = self._buffers()
+            zero = np.zeros((self.c, self.m), order="F" if self.by_feature else "C")
+            self.objective.loss_gradient(zero, None, 1 / self.targets.total, out)
+            self._collect(vector, out)
+            self._sums = self.mean * self.unit / self.c - self.split(vector)[0], self.targets.entropy(self.c)
+        return self._sums
+
+    def subgradient(self, theta: Array, gradient: Array) -> Array:
+        """Of all subgradients of F the one of least norm."""
+        if not self.l1:
+            return gradient
+        least = gradient.copy()
+        part, coef = self.split(least)[0], self.split(theta)[0]
+        moved = part + self.penalty1 * np.sign(coef)
+        part[...] = np.where(coef != 0, moved, np.sign(part) * np.maximum(np.abs(part) - self.penalty1, 0))
+        return least
+
+    def optimality(self, theta: Array, gradient: Array) -> float:
+        """The largest entry of the subgradient of least norm, in the units of the mapped features."""
+        coef, intercept = self.split(self.subgradient(theta, gradient))
+        return float(max(np.abs(coef / self.unit).max(), np.abs(intercept).max(initial=0.0)))
+
+    def gap(self, theta: Array, value: float, gradient: Array) -> float:
+        """The duality gap: F - F* is at most this. value, gradient: of the smooth part."""
+        if not (self.l1 or self.l2):
+            return float("nan")
+        coef, intercept = self.split(theta)
+        G, rho_rows = self.split(gradient)
+        G = G - self.penalty2 * coef
+        cross_entropy = value - 0.5 * float(np.einsum("ij,ij->", self.penalty2 * coef, coef))
+        dual, conjugate, alpha, entropy_q = cross_entropy - float(np.einsum("ij,ij->", G, coef)), G, 0.0, 0.0
+        sums, entropy_y = self._class_sums() if self.fit_intercept or not self.l2 else (G, 0.0)
+        if self.fit_intercept:
+            dual -= float(rho_rows @ intercept)
+            rho = np.concatenate([-rho_rows, rho_rows]) if self.binary else rho_rows - rho_rows.mean()
+            epsilon = self.targets.kernel.smoothing
+            share = (1 - epsilon) * self.priors() + epsilon / self.c + rho
+            alpha = float(np.max(rho / np.maximum(share, 1e-300)))
+            if alpha > 0:
+                q = np.maximum(share - rho / alpha, 0)
+                q /= q.sum()
+                entropy_q = -float((q[q > 0] * np.log(q[q > 0])).sum())
+                conjugate = G - alpha * (G + sums - np.outer(q[-self.r :], self.mean * self.unit))
+        dual = (1 - alpha) * dual + alpha * entropy_q
+        if self.l2:
+            excess = np.abs(conjugate) if not self.l1 else np.maximum(np.abs(conjugate) - self.penalty1, 0)
+            dual -= float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2)))
+        else:
+            theta_y = min(1.0, 1 / max(1e-300, float((np.abs(conjugate) / self.penalty1).max())))
+            dual = theta_y * dual + (1 - theta_y) * entropy_y
+        return value + self.l1_norm(theta) - dual

@@ -1,0 +1,89 @@
+"""Solvers of a `Problem`, none of which knows X: a new one is a file and a line of the registry.
+
+A solver takes (problem, theta, stop, max_iter, report) and returns a `Result`. `minimise` calls it, and judges where it
+ended by the certificate in float64, at the weights as they are stored.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax._blas import single_threaded
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers import lbfgs, newton, proximal
+from fastsoftmax.solvers.result import Report, Result, Stop
+
+__all__ = ["SOLVERS", "Outcome", "Solver", "choose", "minimise"]
+Array = NDArray[Any]
+STRICTER = (0.7, 0.1, 1e-2, 1e-3)  # shares of tol that a solver is given, one after another, until tol holds
+
+
+class Solver(NamedTuple):
+    """A method, and the penalties that it takes."""
+
+    solve: Callable[[Problem, Array, Stop, int, Report], Result]
+    l1: bool
+    l2: bool
+
+
+SOLVERS = {
+    "lbfgs": Solver(lbfgs.solve, l1=False, l2=True),
+    "newton": Solver(newton.solve, l1=False, l2=True),
+    "proximal": Solver(proximal.solve, l1=True, l2=True),
+}
+
+
+class Outcome(NamedTuple):
+    """Where a fit ended, and how good that is: all in float64, at the stored weights."""
+
+    theta: Array
+    coef: Array  # (r, m) of the mapped features, as stored
+    intercept: Array  # (r,)
+    n_iter: int
+    value: float  # F
+    optimality: float
+    gap: float
+    converged: bool
+    solver: str
+
+
+def choose(problem: Problem) -> str:
+    """The solver that suits: "proximal" with an l1 penalty, "newton" where the whole Hessian is small, else "lbfgs"."""
+    if problem.l1:
+        return "proximal"
+    return "newton" if newton.whole(problem) else "lbfgs"
+
+
+def minimise(
+    problem: Problem, theta: Array, solver: str, tol: float, max_iter: int, store: Any, report: Report
+) -> Outcome:
+    """Minimise F from theta, until its gradient and its duality gap are at most tol, or for max_iter iterations."""
+    spent, exact = 0, problem.like(dtype=np.float64)
+    with single_threaded():
+        outcome = _judge(exact, theta, store, 0, tol, solver)
+        for share in STRICTER:
+            if outcome.converged and spent:
+                break
+            result = SOLVERS[solver].solve(
+                problem if spent == 0 else exact, theta, Stop(share * tol), max_iter - spent, report
+            )
+            moved = bool((result.theta != theta).any())
+            theta, spent = result.theta, spent + result.n_iter
+            outcome = _judge(exact, theta, store, spent, tol, solver)
+            if spent >= max_iter or outcome.converged or not moved:
+                break
+    return outcome
+
+
+def _judge(exact: Problem, theta: Array, store: Any, n_iter: int, tol: float, solver: str) -> Outcome:
+    """The certificate of theta as it is stored."""
+    theta = exact.centered(theta)
+    coef, intercept = (part.astype(store) for part in exact.weights(theta))
+    stored = exact.theta(coef.astype(np.float64), intercept.astype(np.float64))
+    value, gradient = exact.loss_gradient(stored)
+    optimality, gap = exact.optimality(stored, gradient), exact.gap(stored, value, gradient)
+    converged = optimality <= tol and (np.isnan(gap) or gap <= tol)
+    value += exact.l1_norm(stored)
+    return Outcome(stored, coef, intercept, n_iter, value, optimality, gap, bool(converged), solver)

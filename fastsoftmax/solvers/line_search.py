@@ -1,0 +1,39 @@
+"""How far to go along a direction."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.problem import Problem
+
+Array = NDArray[Any]
+TRIALS = 25  # the last is 1e-10 of the first
+
+
+def search(
+    problem: Problem, theta: Array, start: float, direction: Array, slope: float
+) -> tuple[float, float, Array] | None:
+    """(step, F, gradient) where F is lower by enough: by value or, where rounding hides that, by slope.
+
+    The second test is that of Hager & Zhang 2005, (4.1). None if there is no such step. start, slope: F at theta, and
+    its derivative along the direction, which is negative.
+    """
+    noise = (1e-14 if problem.dtype == np.float64 else 2e-7) * (1 + abs(start))
+    low, high, t, best = 0.0, np.inf, 1.0, None
+    for _ in range(TRIALS):
+        value, gradient = problem.loss_gradient(theta + t * direction)
+        now = float(gradient @ direction)
+        enough = value <= start + 1e-4 * t * slope or (value <= start + noise and now <= -0.9998 * slope)
+        if not (np.isfinite(value) and enough):
+            if best is not None:
+                return best
+            high = t
+            ratio = slope / (slope - now) if np.isfinite(now) and now > 0 else 0.3
+            t = low + (t - low) * float(np.clip(ratio, 0.1, 0.7))
+        elif now < 0.9 * slope and high == np.inf and t < 1e3:
+            best, low = (t, value, gradient), t
+            t *= 4
+        else:
+            return t, value, gradient
+    return best

@@ -1,0 +1,202 @@
+"""L1 and elastic net: accelerated proximal gradients find which entries are not 0, Newton's method what they are.
+
+FISTA (Beck & Teboulle 2009) with restarts (O'Donoghue & Candes 2015, section 3.2) steps over columns that are centred,
+which takes their common direction out, at one pass an iteration: the length of a step follows the curvature that is
+seen. Once few signs change, conjugate gradients on the entries that are not 0 find the minimum there; what crosses 0
+becomes exactly 0 (the orthants of Andrew & Gao 2007, section 3). The two take turns: what is 0 and should not be is
+FISTA's to find.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers import preconditioners
+from fastsoftmax.solvers.result import Report, Result, Stop
+
+Array = NDArray[Any]
+EXACT = np.dtype(np.float64)
+GRAM = 4096  # columns up to which a Gram matrix preconditions
+
+
+class Restricted:
+    """The blocks of the classes, each cut down to the entries that are free; the diagonal for very many features."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.diagonal = preconditioners.Diagonal(problem).inverse
+        self.gram = None
+        M = problem.m + problem.fit_intercept
+        if M <= GRAM and preconditioners.affordable_rows(problem, 1):
+            self.gram = preconditioners.mean_gram(problem).astype(np.float64)
+            self.gram += np.triu(self.gram, 1).T
+        self.spread = preconditioners.spreads(problem)
+        self.factors: list[tuple[Array, Any]] = []
+
+    def restrict(self, problem: Problem, free: Array) -> None:
+        """From now on precondition on the entries that are free."""
+        self.problem, self.free, self.factors = problem, free, []
+        if self.gram is None:
+            return
+        coef, intercept = problem.split(free)
+        penalty = np.append(problem.penalty2, [0.0] * len(intercept[:1]))
+        for k in range(problem.r):
+            on = np.flatnonzero(np.append(coef[k], intercept[k : k + 1]))
+            H = self.spread[k] * self.gram[np.ix_(on, on)]
+            H[np.arange(len(on)), np.arange(len(on))] *= 1 + 1e-6
+            H[np.arange(len(on)), np.arange(len(on))] += penalty[on] + 1e-12
+            try:
+                self.factors.append((on, cho_factor(H, check_finite=False)))
+            except np.linalg.LinAlgError:  # as many columns as rows, or more, and no l2 penalty
+                self.factors = []
+                return
+
+    def __call__(self, vector: Array) -> Array:
+        if not self.factors:
+            return np.where(self.free, self.diagonal * vector, 0)
+        problem, result = self.problem, np.zeros_like(vector)
+        coef, intercept = problem.split(vector)
+        to, shift = problem.split(result)
+        for k, (on, factor) in enumerate(self.factors):
+            if len(on) == 0:
+                continue
+            solved = cho_solve(factor, np.append(coef[k], intercept[k : k + 1])[on], check_finite=False)
+            own = on < problem.m
+            to[k, on[own]] = solved[own]
+            if len(intercept) and not own[-1]:
+                shift[k] = solved[-1]
+        return result
+
+
+def _direction(problem: Problem, theta: Array, v: Array, free: Array, precondition: Restricted, most: int) -> Array:
+    """Conjugate gradients for H d = -v on the free entries."""
+    proba = problem.probabilities(theta)
+    precondition.restrict(problem, free)
+    direction, residual = np.zeros_like(theta), np.where(free, -v, 0)
+    z = precondition(residual)
+    step, rz = z, float(residual @ z)
+    first = rz
+    accuracy = min(0.1, first**0.25)
+    for _ in range(most):
+        if not rz > accuracy**2 * first * 1e-2:
+            break
+        curved = np.where(free, problem.hessp(proba, step), 0)
+        bend = float(step @ curved)
+        if not bend > 0:
+            break
+        t = rz / bend
+        direction += t * step
+        residual = residual - t * curved
+        z = precondition(residual)
+        rz, before = float(residual @ z), rz
+        step = z + (rz / before) * step
+    return direction if direction.any() else z
+
+
+class Run:
+    """A point, F there, and its smooth gradient."""
+
+    def __init__(self, problem: Problem, theta: Array) -> None:
+        self.bound, self.spent = 1.0, 0
+        self.penalty = np.zeros(problem.size)
+        problem.split(self.penalty)[0][...] = problem.penalty1
+        self.mean = problem.mean * problem.unit
+        self.move(problem, theta)
+
+    def move(self, problem: Problem, theta: Array) -> None:
+        """Go to a point, or to another problem."""
+        self.problem, self.theta = problem, theta
+        self.value, self.gradient = problem.loss_gradient(theta)
+        self.total = self.value + problem.l1_norm(theta)
+
+    @property
+    def noise(self) -> float:
+        return (1e-14 if self.problem.dtype == EXACT else 2e-7) * (1 + abs(self.total))
+
+    def _shift(self, vector: Array, sign: float) -> Array:
+        """The intercept moved by the means' part, which makes columns centred, or back."""
+        moved = vector.copy()
+        coef, intercept = self.problem.split(moved)
+        if len(intercept):
+            intercept += sign * (coef @ self.mean)
+        return moved
+
+    def accelerated(self, most: int) -> None:
+        """Up to `most` iterations, fewer once signs settle; F is never higher afterwards."""
+        problem = self.problem
+        theta = z = self._shift(self.theta, 1.0)
+        gradient, momentum, before, settled = self.gradient, 1.0, None, 0
+        for _ in range(most):
+            self.spent += 1
+            if before is not None:
+                _, gradient = problem.loss_gradient(self._shift(z, -1.0))
+            coef, intercept = problem.split(gradient)
+            if len(intercept):
+                coef -= np.outer(intercept, self.mean)
+            if before is not None:
+                change, moved = gradient - before[1], z - before[0]
+                along = float(change @ moved)
+                seen = float(change @ change) / along if along > 0 else 0.0
+                if seen > self.bound:
+                    momentum = 1.0
+                self.bound = max(1.05 * seen, 0.98 * self.bound)
+            far = z - gradient / self.bound
+            new = np.sign(far) * np.maximum(np.abs(far) - self.penalty / self.bound, 0)
+            if float((z - new) @ (new - theta)) > 0:  # momentum points uphill
+                momentum = 1.0
+            following = 0.5 * (1 + np.sqrt(1 + 4 * momentum * momentum))
+            before = z, gradient
+            z, momentum = new + (momentum - 1) / following * (new - theta), following
+            changed = int((np.sign(new) != np.sign(theta)).sum())
+            settled = settled + 1 if changed * 200 <= np.count_nonzero(new) else 0
+            theta = new
+            if settled >= 10:
+                break
+        found = self._shift(theta, -1.0)
+        kept = self.theta, self.value, self.gradient, self.total
+        self.move(problem, found)
+        if not self.total <= kept[3]:
+            self.theta, self.value, self.gradient, self.total = kept
+            self.bound *= 4
+
+    def newton(self, precondition: Restricted, most: int) -> bool:
+        """A step on the entries that are not 0; False if none lowers F."""
+        self.spent += 1
+        problem, bound = self.problem, self.penalty > 0
+        v, free = problem.subgradient(self.theta, self.gradient), (self.theta != 0) | ~bound
+        d = _direction(problem, self.theta, v, free, precondition, most)
+        for k in range(10):
+            trial = self.theta + 0.5**k * d
+            trial[bound & (trial * self.theta < 0)] = 0.0
+            moved = trial - self.theta
+            value, gradient = problem.loss_gradient(trial)
+            total = value + problem.l1_norm(trial)
+            if total <= self.total + 1e-4 * min(0.0, float(v @ moved)) + (self.noise if k == 0 else 0.0):
+                lower = total < self.total - self.noise
+                self.theta, self.value, self.gradient, self.total = trial, value, gradient, total
+                return lower
+        return False
+
+
+def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
+    """Minimise F from theta; entries that the l1 penalty turns off are exactly 0."""
+    run, precondition, idle = Run(problem, theta), Restricted(problem), 0
+    while run.spent < max_iter:
+        report(run.spent, run.total, run.problem.optimality(run.theta, run.gradient))
+        good, before = stop(run.problem, run.theta, run.value, run.gradient), run.total
+        if good and run.problem.dtype == EXACT:
+            break
+        if not good:
+            run.accelerated(min(200 if idle == 0 else 20, max_iter - run.spent))
+            for _ in range(5):
+                if not run.newton(precondition, 60):
+                    break
+        idle = idle + 1 if before - run.total <= run.noise else 0
+        if (good or idle >= 2) and run.problem.dtype != EXACT:
+            run.move(run.problem.like(dtype=EXACT), run.theta)
+            idle = 0
+        elif idle >= 5:
+            break
+    return Result(run.theta, min(run.spent, max_iter))

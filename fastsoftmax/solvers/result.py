@@ -1,0 +1,32 @@
+"""What a solver takes and returns."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.problem import Problem
+
+Array = NDArray[Any]
+Report = Callable[[int, float, float], None]  # iteration, F, optimality
+
+
+class Result(NamedTuple):
+    """Where a solver ended."""
+
+    theta: Array
+    n_iter: int
+
+
+class Stop:
+    """Whether a point is good enough: its largest gradient entry and its duality gap are at most tol."""
+
+    def __init__(self, tol: float) -> None:
+        self.tol = tol
+
+    def __call__(self, problem: Problem, theta: Array, value: float, gradient: Array) -> bool:
+        if not problem.optimality(theta, gradient) <= self.tol:
+            return False
+        gap = problem.gap(theta, value, gradient)
+        return bool(np.isnan(gap) or gap <= self.tol)
