@@ -17,12 +17,19 @@ _HOMES = {
     "loss_gradient": "functional",
     "predict_proba": "functional",
     "SoftmaxModel": "model",
+    "SoftmaxRegression": "estimators",
+    "SoftmaxRegressionCV": "selection",
+    "SoftmaxSGDClassifier": "sgd_classifier",
+    "path": "selection",
     "Trainer": "trainer",
     "set_num_threads": "_jit",
     "get_num_threads": "_jit",
 }
 __all__ = [
     "SoftmaxModel",
+    "SoftmaxRegression",
+    "SoftmaxRegressionCV",
+    "SoftmaxSGDClassifier",
     "Trainer",
     "__version__",
     "cross_entropy",
@@ -33,6 +40,7 @@ __all__ = [
     "logsumexp",
     "loss_gradient",
     "one_hot",
+    "path",
     "predict_proba",
     "set_num_threads",
     "softmax",
@@ -58,6 +66,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from fastsoftmax import datasets
     from fastsoftmax._jit import get_num_threads, set_num_threads
+    from fastsoftmax.estimators import SoftmaxRegression
     from fastsoftmax.functional import (
         cross_entropy,
         cross_entropy_gradient,
@@ -69,4 +78,6 @@ if TYPE_CHECKING:
         softmax,
     )
     from fastsoftmax.model import SoftmaxModel
+    from fastsoftmax.selection import SoftmaxRegressionCV, path
+    from fastsoftmax.sgd_classifier import SoftmaxSGDClassifier
     from fastsoftmax.trainer import Trainer

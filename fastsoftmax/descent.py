@@ -65,6 +65,32 @@ class Descent:
 
         self.state = gradient.State._make([scale, *arrays(size), np.ones(1, dtype), *arrays(shift), np.ones(2)])
 
+    def load(self, weights: dict[str, Array], averaged: int) -> None:
+        """Go on from what `saved` returned, perhaps over other data, of another layout."""
+        objective, state = self.objective, self.state
+        for name in ("coef", "coef_first", "coef_second", "coef_average"):
+            if len(to := getattr(state, name)):
+                objective.design.pack(weights[name], objective.c, objective.plan, to)
+        for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers"):
+            if len(to := getattr(state, name)):
+                to[...] = weights[name]
+        self.averaged = averaged
+        current = np.zeros(objective.c, objective.dtype)
+        current[: len(state.intercept)] = state.intercept
+        self.W, self.b = objective.fold(self.weights(False)[0], current)
+
+    def saved(self) -> dict[str, Array]:
+        """Copies of weights and moments, by class and feature."""
+        objective, state = self.objective, self.state
+        result: dict[str, Array] = {}
+        for name in ("coef", "coef_first", "coef_second", "coef_average"):
+            if len(part := getattr(state, name)):
+                result[name] = objective.design.unpack(part, objective.c, objective.plan).copy()
+        for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers"):
+            if len(part := getattr(state, name)):
+                result[name] = part.copy()
+        return result
+
     def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], start: int, stop: int, averaging: bool) -> None:
         """Batches start..stop of `order`, whose steps have these rates; losses add up in `take_loss`."""
         part, space = self.part, self.space

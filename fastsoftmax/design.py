@@ -99,6 +99,17 @@ class Design:
         other._map(scale, shift)
         return other
 
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """Of weights that are fitted to it: that of X, or float64 for integers."""
+        return np.dtype(np.float32 if self.arrays()[0].dtype == np.float32 else np.float64)
+
+    def in_double(self) -> "Design":
+        """The same X, to be computed with in float64."""
+        other = self.mapped(self.scale, self.shift)
+        other.dtype = np.dtype(np.float64)
+        return other
+
     def rows(self, index: Array) -> "Design":
         """Some of the rows, copied."""
         raise NotImplementedError
@@ -180,8 +191,11 @@ class Dense(Design):
         return Arrangement(layout, tile, wide, classes, ld, classes * ld, max(16, rows // 16 * 16))
 
     def block(self, start: int, stop: int, out: Array) -> None:
-        np.subtract(self.X[start:stop], self.shift.astype(out.dtype), out=out, casting="same_kind")
-        out *= self.scale.astype(out.dtype)
+        if self.shifted:
+            np.subtract(self.X[start:stop], self.shift.astype(out.dtype), out=out, casting="same_kind")
+            out *= self.scale.astype(out.dtype)
+        else:
+            np.multiply(self.X[start:stop], self.scale.astype(out.dtype), out=out, casting="same_kind")
 
     def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
         out.reshape(arrangement.classes, arrangement.row)[:c, : self.m] = coef

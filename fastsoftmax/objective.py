@@ -140,7 +140,9 @@ class SoftmaxObjective:
         if self.many_classes:
             return self._loss_gradient_of_many(coef, intercept, factor, G, g), G, g
         if self.wide_sparse:
-            packed, sums, loss = wide_sparse.sweep(self.design, self.dtype, self.targets, self.c, *self.fold(coef, intercept))
+            packed, sums, loss = wide_sparse.sweep(
+                self.design, self.dtype, self.targets, self.c, *self.fold(coef, intercept)
+            )
         else:
             packed, sums, loss = self._partials(coef, intercept)
         self._add(packed, sums, factor, G, g)
@@ -164,9 +166,7 @@ class SoftmaxObjective:
         """Whether the gradient is better owned feature by feature: X is sparse, and 16 partials would not fit."""
         return isinstance(self.design, CSR) and PARTIAL_BYTES // (self.plan.length * self.dtype.itemsize) < 16
 
-    def _loss_gradient_of_many(
-        self, coef: Array, intercept: Array | None, factor: float, G: Array, g: Array
-    ) -> float:
+    def _loss_gradient_of_many(self, coef: Array, intercept: Array | None, factor: float, G: Array, g: Array) -> float:
         raw = np.require(coef if (self.scale == 1).all() else coef * self.scale, self.dtype, ("C", "A"))
         direct = G.dtype == self.dtype
         to, to_g = (G, g) if direct else (np.zeros(G.shape, self.dtype), np.zeros(self.c, self.dtype))
@@ -184,7 +184,9 @@ class SoftmaxObjective:
         """Adds factor times the Hessian, where the probabilities are `proba`, times a direction (coef, intercept)."""
         if self.wide_sparse:
             folded = self.fold(coef, intercept)
-            packed, sums, _ = wide_sparse.sweep(self.design, self.dtype, self.targets, self.c, *folded, proba.reshape(-1))
+            packed, sums, _ = wide_sparse.sweep(
+                self.design, self.dtype, self.targets, self.c, *folded, proba.reshape(-1)
+            )
         else:
             packed, sums, _ = self._partials(coef, intercept, proba.reshape(-1))
         self._add(packed, sums, factor, *out)

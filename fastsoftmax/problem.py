@@ -80,6 +80,7 @@ class Problem:
         self.penalty2, self.penalty1 = l2 * unit**2, l1 * unit
         self.gauge = not binary  # adding the same to all classes changes no probability
         self._sums: tuple[Array, float] | None = None
+        self.cache: dict[str, Any] = {}  # what preconditioners share over strengths of the penalty
 
     def like(self, **changes: Any) -> "Problem":
         """The same with some of the arguments changed."""
@@ -88,6 +89,7 @@ class Problem:
         other = Problem(*positional, **(now | changes))
         if not {"unit", "mean"} & set(changes) and positional == [self.design, self.targets, self.c]:
             other._sums = self._sums
+            other.cache = self.cache
         return other
 
     def subsample(self, rows: Array) -> "Problem":
@@ -104,15 +106,6 @@ class Problem:
         coef = theta[:size].reshape(self.m, self.r).T if self.by_feature else theta[:size].reshape(self.r, self.m)
         return coef, theta[size:]
 
-    def theta(self, coef: Array, intercept: Array) -> Array:
-        """Parameters of given weights of the mapped features."""
-        theta = np.zeros(self.size)
-        to, shift = self.split(theta)
-        to[...] = coef / self.unit
-        if self.fit_intercept:
-            shift[...] = intercept
-        return theta
-
     def centered(self, theta: Array) -> Array:
         """The same probabilities, and intercepts that sum to 0 over the classes; so do weights without a penalty."""
         if not self.gauge:
@@ -125,10 +118,29 @@ class Problem:
             coef -= coef.mean(0)
         return theta
 
-    def weights(self, theta: Array) -> tuple[Array, Array]:
-        """coef (r, m) of the mapped features, and the intercept (r,)."""
+    def stored(self, theta: Array, dtype: Any) -> tuple[Array, Array]:
+        """coef (r, m) of the features as they are in X and the intercept (r,), rounded to dtype.
+
+        The intercept makes up for what rounding changed of the shift.
+        """
+        theta = self.centered(theta)
         coef, intercept = self.split(theta)
-        return coef * self.unit, intercept.copy() if self.fit_intercept else np.zeros(self.r)
+        raw = (coef * (self.unit * self.design.scale)).astype(dtype)
+        free = intercept if self.fit_intercept else np.zeros(self.r)
+        if self.design.shifted:
+            free = free - raw.astype(np.float64) @ self.design.shift
+        return np.ascontiguousarray(raw), free.astype(dtype)
+
+    def loaded(self, coef: Array, intercept: Array) -> Array:
+        """The parameters that were stored."""
+        theta = np.zeros(self.size)
+        to, shift = self.split(theta)
+        to[...] = np.asarray(coef, np.float64) / (self.unit * self.design.scale)
+        if self.fit_intercept:
+            shift[...] = np.asarray(intercept, np.float64)
+            if self.design.shifted:
+                shift += np.asarray(coef, np.float64) @ self.design.shift
+        return theta
 
     def _full(self, theta: Array) -> tuple[Array, Array | None]:
         """Rows of all classes."""
@@ -189,14 +201,23 @@ class Problem:
 
     def blocks(self, weights: Array, penalty: bool = True) -> Array:
         """sum_i w_ki x_i x_i' / S (K, M, M), on and above the diagonals, plus the l2 penalty."""
-        if len(self.targets.kernel.weight):
-            weights = weights * self.targets.kernel.weight
+        weights = self.row_weights(weights)
         H = grams(self.objective.design, self.dtype, weights, self.fit_intercept)
         H *= self.dtype.type(1 / self.targets.total)
         if penalty:
             diagonal = np.arange(self.m)
             H[:, diagonal, diagonal] += self.penalty2.astype(self.dtype)
         return H
+
+    def row_weights(self, weights: Array) -> Array:
+        """Weights of rows, times those that the data have."""
+        own = self.targets.kernel.weight
+        return weights * own if len(own) else weights
+
+    def gram_of(self, rows: Array, weights: Array) -> Array:
+        """sum_i w_i x_i x_i' / S over some of the rows, on and above the diagonal."""
+        part = self.objective.design.rows(rows)
+        return grams(part, self.dtype, (weights / self.targets.total)[None], self.fit_intercept)[0]
 
     def priors(self) -> Array:
         """The share of each class."""
@@ -230,7 +251,10 @@ class Problem:
         return float(max(np.abs(coef / self.unit).max(), np.abs(intercept).max(initial=0.0)))
 
     def gap(self, theta: Array, value: float, gradient: Array) -> float:
-        """The duality gap: F - F* is at most this. value, gradient: of the smooth part."""
+        """The duality gap: F - F* is at most this. value, gradient: of the smooth part.
+
+        Nor is it more than F less the mean entropy of the targets, which no F is below: what proves separable data.
+        """
         if not (self.l1 or self.l2):
             return float("nan")
         coef, intercept = self.split(theta)
@@ -238,7 +262,7 @@ class Problem:
         G = G - self.penalty2 * coef
         cross_entropy = value - 0.5 * float(np.einsum("ij,ij->", self.penalty2 * coef, coef))
         dual, conjugate, alpha, entropy_q = cross_entropy - float(np.einsum("ij,ij->", G, coef)), G, 0.0, 0.0
-        sums, entropy_y = self._class_sums() if self.fit_intercept or not self.l2 else (G, 0.0)
+        sums, entropy_y = self._class_sums()
         if self.fit_intercept:
             dual -= float(rho_rows @ intercept)
             rho = np.concatenate([-rho_rows, rho_rows]) if self.binary else rho_rows - rho_rows.mean()
@@ -257,4 +281,4 @@ class Problem:
         else:
             theta_y = min(1.0, 1 / max(1e-300, float((np.abs(conjugate) / self.penalty1).max())))
             dual = theta_y * dual + (1 - theta_y) * entropy_y
-        return value + self.l1_norm(theta) - dual
+        return value + self.l1_norm(theta) - max(dual, entropy_y)

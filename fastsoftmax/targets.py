@@ -117,6 +117,17 @@ class CheckedTargets:
         soft = soft.reshape(-1, c)[index].reshape(-1) if len(soft) else soft
         return CheckedTargets(Targets(labels, soft, weight[index] if len(weight) else weight, smoothing), len(index))
 
+    def only(self, classes: NDArray[Any], c: int) -> "CheckedTargets":
+        """Without the other classes of c, which nothing with a weight is."""
+        labels, soft, weight, smoothing = self.kernel
+        if len(labels):
+            codes = np.zeros(c, np.int64)
+            codes[classes] = np.arange(len(classes))
+            labels = codes[labels]
+        else:
+            soft = np.ascontiguousarray(soft.reshape(-1, c)[:, classes]).reshape(-1)
+        return CheckedTargets(Targets(labels, soft, weight, smoothing), self.n)
+
     def astype(self, dtype: Any) -> "CheckedTargets":
         """The same for kernels that compute in `dtype`."""
         return CheckedTargets(self.kernel._replace(soft=self.kernel.soft.astype(dtype)), self.n)

@@ -27,6 +27,15 @@ Callback = Callable[[Record], Any]
 OPTIMIZERS = ("sgd", "adam", "gd")
 
 
+class Progress(NamedTuple):
+    """Where a fit is, for another to go on from."""
+
+    weights: dict[str, Array]
+    averaged: int
+    steps: int
+    stream: Any
+
+
 class Validation(NamedTuple):
     """Rows that are only looked at."""
 
@@ -142,6 +151,7 @@ class Trainer:
         self.history: list[Record] = []
         self.stopped = ""
         self.model: SoftmaxModel | None = None
+        self.progressed: Progress | None = None
 
     def _check(self) -> None:
         for name in ("epochs", "batch_size", "accumulate_steps", "patience"):
@@ -177,6 +187,7 @@ class Trainer:
         class_weight: ClassWeight = None,
         validation: tuple[Any, ...] | None = None,
         callbacks: Iterable[Callback] = (),
+        resume: "Progress | None" = None,
     ) -> SoftmaxModel:
         """Train on X and y from weights of 0.
 
@@ -193,6 +204,9 @@ class Trainer:
             Evaluated after each epoch.
         callbacks : iterable of callable
             Each is called after each epoch with its record, an entry of `history`; True stops.
+        resume : Progress, optional
+            `trainer.progressed` of an earlier fit over the same classes and features, to go on from: weights, moments,
+            number of steps, and the stream of random numbers.
 
         Returns
         -------
@@ -215,16 +229,31 @@ class Trainer:
             targets_y, design.n, len(classes), dtype, sample_weight=sample_weight, class_weight=weight_of,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
+        held = None if validation is None else self._given_validation(validation, design, classes, dtype)
+        return self.fit_checked(design, checked, classes, dtype, held=held, callbacks=callbacks, resume=resume)
+
+    def fit_checked(
+        self,
+        design: Design,
+        checked: CheckedTargets,
+        classes: Array,
+        dtype: Any = None,
+        *,
+        held: Validation | None = None,
+        callbacks: Iterable[Callback] = (),
+        resume: Progress | None = None,
+    ) -> SoftmaxModel:
+        """As `fit`, on a design and targets of these classes that were checked before."""
+        dtype = np.dtype(design.dtype if dtype is None else dtype)
         rows = np.flatnonzero(checked.kernel.weight > 0) if len(checked.kernel.weight) else np.arange(design.n)
-        held: Validation | None = None
         stream = np.random.PCG64(self.seed)
-        if validation is not None:
-            held = self._given_validation(validation, design, classes, dtype)
-        elif self.early_stopping:
+        if resume is not None:
+            stream.state = resume.stream
+        if held is None and self.early_stopping:
             rows, held = self._split(design, checked, rows, len(classes), stream)
         if len(rows) == 0:
             raise ValueError("there is no row to train on: X has none, or all weights are 0")
-        return _Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks)).run()
+        return _Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks), resume).run()
 
     def _encode(self, y: ArrayLike, class_weight: ClassWeight) -> tuple[Array, Array, ClassWeight]:
         """The classes, the targets as integers or probabilities, and the weights by integer."""
@@ -319,6 +348,7 @@ class _Run:
         held: Validation | None,
         stream: np.random.PCG64,
         callbacks: list[Callback],
+        resume: Progress | None = None,
     ) -> None:
         self.trainer, self.design, self.rows, self.classes = trainer, design, rows, classes
         self.held, self.stream, self.callbacks = held, stream, callbacks
@@ -339,7 +369,10 @@ class _Run:
             self.objective, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total, l2=trainer.l2,
             fit_intercept=trainer.fit_intercept, average=self.averages,
         )  # fmt: skip
-        self.mixes = trainer.shuffle and not full
+        self.mixes, self.before = trainer.shuffle and not full, 0
+        if resume is not None:
+            self.descent.load(resume.weights, resume.averaged)
+            self.before = resume.steps
 
     def run(self) -> SoftmaxModel:
         trainer = self.trainer
@@ -382,7 +415,7 @@ class _Run:
         order = self.rows.copy()
         if self.mixes:
             shuffle(self.stream.random_raw(len(order)), order)
-        first, steps = epoch * self.per_epoch, trainer.epochs * self.per_epoch
+        first, steps = self.before + epoch * self.per_epoch, self.before + trainer.epochs * self.per_epoch
         rates = learning_rates(
             trainer.schedule, trainer.learning_rate, first, first + self.per_epoch, steps, self.per_epoch
         )
@@ -412,6 +445,9 @@ class _Run:
         coef *= self.objective.scale
         model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings())
         self.trainer.model = model
+        steps = self.before + len(self.trainer.history) * self.per_epoch
+        state: Any = self.stream.state
+        self.trainer.progressed = Progress(self.descent.saved(), self.descent.averaged, steps, state)
         return model
 
 

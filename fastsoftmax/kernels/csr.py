@@ -8,7 +8,17 @@ is one chain over the pairs of its row, an entry of the gradient one over the ro
 from typing import Any, NamedTuple
 
 from fastsoftmax._jit import inlined
-from fastsoftmax._simd import LANE_BYTES, REGISTER_BYTES, add, add_outer, borrow, load_tile, store_tile, transpose, zeros
+from fastsoftmax._simd import (
+    LANE_BYTES,
+    REGISTER_BYTES,
+    add,
+    add_outer,
+    borrow,
+    load_tile,
+    store_tile,
+    transpose,
+    zeros,
+)
 
 ONE = (0,)
 

@@ -6,9 +6,7 @@ from fastsoftmax._jit import outlined
 
 
 @outlined
-def block_curvature(
-    Z: Any, B: int, rows: int, c: int, bias: Any, proba: Any, p: int, weight: Any, index: Any
-) -> None:
+def block_curvature(Z: Any, B: int, rows: int, c: int, bias: Any, proba: Any, p: int, weight: Any, index: Any) -> None:
     """Logits of a direction, short of its bias -> weight * (diag(p) - p p') times them; proba[p:] by rows."""
     for i in range(rows):
         w, mean, at = weight[index[i]] if len(weight) else 1.0, 0.0, p + i * c

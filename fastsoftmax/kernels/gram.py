@@ -18,7 +18,10 @@ def pack(rows: Any, count: int, width: int, ld: int, out: Any) -> None:
     """Rows of ld features -> panels of `width` features: out[j // width][r][j % width]."""
     for r in range(count):
         for j in range(0, ld, width):
-            to, row = borrow(out, j * count + r * width, min(width, ld - j)), borrow(rows, r * ld + j, min(width, ld - j))
+            to, row = (
+                borrow(out, j * count + r * width, min(width, ld - j)),
+                borrow(rows, r * ld + j, min(width, ld - j)),
+            )
             for i in range(len(row)):
                 to[i] = row[i]
 

@@ -36,9 +36,7 @@ def csr_moments(design: Any, start: int, stop: int, weight: Any, center: Any, su
 moments = by_layout({Dense: dense_moments, CSR: csr_moments})
 
 
-def _moments(
-    design: Any, start: int, stop: int, weight: Any, center: Any, sums: Any, squares: Any
-) -> float:
+def _moments(design: Any, start: int, stop: int, weight: Any, center: Any, sums: Any, squares: Any) -> float:
     moments(design, start, stop, weight, center, sums, squares)
     return 0.0
 

@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
     """Where a fit ended, and how good that is: all in float64, at the stored weights."""
 
     theta: Array
-    coef: Array  # (r, m) of the mapped features, as stored
+    coef: Array  # (r, m) of the features as they are in X
     intercept: Array  # (r,)
     n_iter: int
     value: float  # F
@@ -79,9 +79,8 @@ def minimise(
 
 def _judge(exact: Problem, theta: Array, store: Any, n_iter: int, tol: float, solver: str) -> Outcome:
     """The certificate of theta as it is stored."""
-    theta = exact.centered(theta)
-    coef, intercept = (part.astype(store) for part in exact.weights(theta))
-    stored = exact.theta(coef.astype(np.float64), intercept.astype(np.float64))
+    coef, intercept = exact.stored(theta, store)
+    stored = exact.loaded(coef, intercept)
     value, gradient = exact.loss_gradient(stored)
     optimality, gap = exact.optimality(stored, gradient), exact.gap(stored, value, gradient)
     converged = optimality <= tol and (np.isnan(gap) or gap <= tol)

@@ -115,35 +115,48 @@ def warm_start(problem: Problem, precondition: Preconditioner) -> Array:
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
     """Minimise the smooth F from theta, in the dtype of the problem and, where that is at its end, in float64."""
-    precondition = preconditioners.shared(problem)
+    if "blocks" in problem.cache and theta.any():
+        precondition = preconditioners.remembered(problem)
+    else:
+        precondition = preconditioners.shared(problem)
     if problem.design.n > 2 * SUBSAMPLE and not theta.any():
         theta = warm_start(problem, precondition)
-    descent, sharpened = Descent(problem, theta, precondition), False
-    if problem.design.n > 2 * SUBSAMPLE:
-        sharpened = _sharpen(descent)
+    descent, schedule = Descent(problem, theta, precondition), Schedule(problem, theta)
     best, since = np.inf, 0
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
-        if stop(descent.problem, descent.theta, descent.value, descent.gradient):
-            if descent.problem.dtype == EXACT:
-                return Result(descent.theta, iteration)
-            descent.use(descent.problem.like(dtype=EXACT))
-            continue
-        if not sharpened and iteration >= 10:
-            sharpened = _sharpen(descent)
-        moved = descent.step()
+        exact = descent.problem.dtype == EXACT
+        good = stop(descent.problem, descent.theta, descent.value, descent.gradient)
+        if good and exact:
+            return Result(descent.theta, iteration)
+        if not good and schedule.due(iteration):
+            descent.use(descent.problem, preconditioners.per_class(descent.problem, descent.theta))
+        moved = not good and descent.step()
         best, since = (descent.decrement, 0) if descent.decrement < 0.7 * best else (best, since + 1)
-        if not moved or (since >= 8 and descent.problem.dtype != EXACT and descent.decrement < 1e-6):
-            if descent.problem.dtype == EXACT:
+        stalled = since >= 8 and not exact and descent.decrement < 1e-6
+        if not moved or stalled:
+            if exact:
                 return Result(descent.theta, iteration)
             descent.use(descent.problem.like(dtype=EXACT))
             best, since = np.inf, 0
     return Result(descent.theta, max_iter)
 
 
-def _sharpen(descent: Descent) -> bool:
-    """Blocks for each class, where the point is near enough for them to stay true."""
-    blocks = preconditioners.per_class(descent.problem, descent.theta)
-    if blocks is not None:
-        descent.use(descent.problem, blocks)
-    return True
+class Schedule:
+    """When blocks for each class are built: the nearer to the optimum, the longer they stay true.
+
+    At once, or after ten iterations from 0, if they cost little; else when as many iterations were spent without them.
+    Again after twice as many iterations.
+    """
+
+    def __init__(self, problem: Problem, theta: Array) -> None:
+        self.cost = preconditioners.cost(problem, problem.r)
+        self.next = 0 if theta.any() else 10
+        if self.cost > preconditioners.ITERATIONS or "blocks" in problem.cache:
+            self.next = int(max(20, min(self.cost, 1e9)))
+
+    def due(self, iteration: int) -> bool:
+        if iteration < self.next:
+            return False
+        self.next = max(2 * iteration, iteration + 20 + int(min(self.cost, 1e9)))
+        return True

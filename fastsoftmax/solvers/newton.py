@@ -119,8 +119,8 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         if precondition is None:
             direction = _solve_whole(problem, theta, gradient)
         else:
-            if iteration and iteration % 3 == 0 and iteration <= 9:
-                precondition = preconditioners.per_class(problem, theta) or precondition
+            if iteration in (2, 5, 9) and preconditioners.cost(problem, problem.r) <= 3 * preconditioners.ITERATIONS:
+                precondition = preconditioners.per_class(problem, theta)
             direction, _ = _solve_cg(problem, theta, gradient, precondition, 100)
         slope = float(gradient @ direction)
         found = search(problem, theta, value, direction, slope) if slope < 0 else None

@@ -14,63 +14,70 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastsoftmax._jit import get_num_threads
+from fastsoftmax import _jit
+from fastsoftmax._simd import LANE_BYTES
+from fastsoftmax.kernels import whiten
 from fastsoftmax.problem import Problem
 
 Array = NDArray[Any]
 Preconditioner = Callable[[Array], Array]
 BLOCK_BYTES = 256 << 20  # of all factors
-ROWS = 8  # times as many rows as a block has columns are enough to build it: 6000 of MNIST's 60000
-PASSES = 25  # what building may cost, in passes over the data
+ROWS = 8  # times as many rows as a Gram matrix has columns are enough for it: 6000 of MNIST's 60000
+WEIGHTY = 3  # and so many for a class, if they are the ones that weigh most
+ITERATIONS = 25  # what building may cost at once, in iterations of L-BFGS
 
 
-def _factor(H: Array) -> Array:
-    """Cholesky factor of a block, each entry of its diagonal raised by as much as rounding may have taken from it."""
+def _invert(H: Array, out: Array) -> None:
+    """out = the inverse of H's Cholesky factor, each entry of the diagonal raised by what rounding may have taken."""
     diagonal, jitter = np.arange(len(H)), 8 * float(np.finfo(H.dtype).eps)
     raised = np.maximum(H[diagonal, diagonal], np.finfo(H.dtype).tiny)
-    potrf = lapack.spotrf if H.dtype == np.float32 else lapack.dpotrf
-    H = H.T  # Fortran order: LAPACK then works in place, and what was above the diagonal is below it
+    potrf, trtri = (lapack.spotrf, lapack.strtri) if H.dtype == np.float32 else (lapack.dpotrf, lapack.dtrtri)
     for _ in range(20):
-        trial = H.copy(order="F")
+        trial = H.T.copy(order="F")  # what was above the diagonal is below it: LAPACK works in place
         trial[diagonal, diagonal] += raised * H.dtype.type(jitter)
         factor, info = potrf(trial, lower=1, clean=0, overwrite_a=1)
         if info == 0:
-            return np.asarray(factor)
+            inverse, info = trtri(factor, lower=1, overwrite_c=1)
+        if info == 0 and np.isfinite(inverse[-1]).all():
+            out[:, : len(H)] = np.tril(inverse)
+            return
         jitter *= 10
     raise np.linalg.LinAlgError("a block of the Hessian is not positive: X has values that are not finite")
 
 
 class Blocks:
-    """One Cholesky factor a class, or one for all of them."""
+    """The inverse of one Cholesky factor a class, or of one for all of them."""
 
     def __init__(self, problem: Problem, H: Array) -> None:
-        self.problem = problem
-        with ThreadPoolExecutor(max(1, get_num_threads())) as pool:
-            self.factors = list(pool.map(_factor, H))
-        self.solve = lapack.spotrs if H.dtype == np.float32 else lapack.dpotrs
-        self.dtype = H.dtype
+        self.problem, self.dtype, (count, self.M, _) = problem, H.dtype, H.shape
+        lanes = LANE_BYTES // H.dtype.itemsize
+        self.ld = -(-self.M // lanes) * lanes
+        self.inverse = _jit.aligned((count, self.M, self.ld), H.dtype)
+        with ThreadPoolExecutor(max(1, _jit.get_num_threads())) as pool:
+            list(pool.map(_invert, H, self.inverse))
+        self.x, self.z = (_jit.aligned((problem.r, self.ld), H.dtype) for _ in range(2))
 
     def __call__(self, vector: Array) -> Array:
-        problem, result = self.problem, np.empty_like(vector)
+        problem, result, m = self.problem, np.empty_like(vector), self.problem.m
         coef, intercept = problem.split(vector)
-        both = np.concatenate([coef, intercept[:, None]], 1) if len(intercept) else coef.copy()
-        size = float(np.abs(both).max()) or 1.0  # float32 has no room for what is tiny
-        both /= size
-        if problem.gauge:
-            both -= both.mean(0)
-        both = both.astype(self.dtype, copy=False)
-        if len(self.factors) == 1:
-            solved = self.solve(self.factors[0], both.T, lower=1)[0].T
-        else:
-            solved = np.stack([self.solve(f, b, lower=1)[0] for f, b in zip(self.factors, both, strict=True)])
-        solved = solved.astype(np.float64)
-        if problem.gauge:
-            solved -= solved.mean(0)
-        solved *= size
         to, shift = problem.split(result)
-        to[...] = solved[:, : problem.m]
+        size = max(float(np.abs(vector).max()), 1e-300)  # float32 has no room for what is tiny
+        x = self.x[:, : self.M]
+        np.divide(coef, size, out=x[:, :m], casting="same_kind")
         if len(intercept):
-            shift[...] = solved[:, problem.m]
+            np.divide(intercept, size, out=x[:, m], casting="same_kind")
+        if problem.gauge:
+            x -= x.mean(0)
+        inverse, flat_x, flat_z = self.inverse.reshape(-1), self.x.reshape(-1), self.z.reshape(-1)
+        workers = min(_jit.worker_count(2.0 * problem.r * self.M * self.M), problem.r)
+        pointer = whiten.whiten_pointer(0, 0, inverse, 1, self.M, self.ld, flat_x, flat_z)
+        whiten.whiten(workers, pointer, inverse, len(self.inverse), self.M, self.ld, flat_x, flat_z, problem.r)
+        z = self.z[:, : self.M]
+        if problem.gauge:
+            z -= z.mean(0)
+        np.multiply(z[:, :m], size, out=to)
+        if len(intercept):
+            np.multiply(z[:, m], size, out=shift)
         return result
 
 
@@ -98,14 +105,23 @@ def spreads(problem: Problem) -> Array:
     return np.asarray((p * (1 - p))[-problem.r :])
 
 
-def affordable_rows(problem: Problem, blocks: int) -> int:
-    """How many rows to build blocks from, 0 if that takes too much memory or time."""
-    n, M = problem.design.n, problem.m + problem.fit_intercept
+def cost(problem: Problem, blocks: int) -> float:
+    """What building blocks costs, in iterations of L-BFGS: by shapes, never by a clock, so that runs repeat.
+
+    At the speeds of one machine: 2e11 operations a second for Gram matrices, 5e10 for Cholesky factors, 2.5e11 for a
+    pass over the data, and a millisecond an iteration besides.
+    """
+    M = problem.m + problem.fit_intercept
     if blocks * M * M * problem.dtype.itemsize > BLOCK_BYTES:
-        return 0
-    rows = min(n, max(1000, ROWS * M))
-    cost = 1.0 * blocks * rows * M * M
-    return rows if cost <= PASSES * 4.0 * n * problem.objective.design.pairs * problem.c or cost < 1e9 else 0
+        return np.inf
+    rows = min(problem.design.n, WEIGHTY * M) if blocks > 1 else rows_for(problem)
+    build = blocks * M * M * (rows / 2e11 + M / 3 / 5e10)
+    return float(build / (4.0 * problem.design.n * problem.objective.design.pairs * problem.c / 2.5e11 + 1e-3))
+
+
+def rows_for(problem: Problem) -> int:
+    """How many rows blocks are built from."""
+    return min(problem.design.n, max(1000, ROWS * (problem.m + problem.fit_intercept)))
 
 
 def spaced(n: int, count: int) -> NDArray[np.int64]:
@@ -121,25 +137,61 @@ def _part(problem: Problem, rows: int) -> Problem:
 
 
 def mean_gram(problem: Problem) -> Array:
-    """sum_i s_i x_i x_i' / S over some rows, on and above the diagonal; without a penalty."""
-    rows = affordable_rows(problem, 1)
-    return _part(problem, rows).blocks(np.ones((1, rows), problem.dtype), penalty=False)[0]
+    """sum_i s_i x_i x_i' / S over some rows, on and above the diagonal; without a penalty. Found once."""
+    key = f"gram {problem.dtype}"
+    if key not in problem.cache:
+        rows = rows_for(problem)
+        ones = np.ones((1, rows), problem.dtype)
+        problem.cache[key] = _part(problem, rows).blocks(ones, penalty=False)[0]
+    return np.asarray(problem.cache[key])
 
 
 def shared(problem: Problem) -> Preconditioner:
     """The Gram matrix of X for all classes, scaled as at probabilities that are all alike; exact at theta = 0."""
-    rows = affordable_rows(problem, 1)
-    if rows == 0:
+    if cost(problem, 1) > 2 * ITERATIONS:
         return Diagonal(problem)
-    spread = 0.25 if problem.binary else 1 / problem.c
-    return Blocks(problem, _part(problem, rows).blocks(np.full((1, rows), spread, problem.dtype)))
+    H = mean_gram(problem) * problem.dtype.type(0.25 if problem.binary else 1 / problem.c)
+    H[np.arange(problem.m), np.arange(problem.m)] += problem.penalty2.astype(problem.dtype)
+    return Blocks(problem, H[None])
 
 
-def per_class(problem: Problem, theta: Array) -> Preconditioner | None:
-    """One block a class, at theta; None where that takes too much memory or time."""
-    rows = affordable_rows(problem, problem.r)
-    if rows == 0:
-        return None
-    part = _part(problem, rows)
-    p = part.probabilities(theta)[:, -problem.r :].T
-    return Blocks(problem, part.blocks(np.ascontiguousarray(p * (1 - p))))
+def weighty_rows(weights: Array, count: int) -> tuple[Array, Array]:
+    """About `count` rows that carry most of the weight, and weights under which they stand for all.
+
+    Systematic sampling with probabilities in proportion to the weights (Madow 1949), from the middle of each interval:
+    nothing is random. Rows that weigh more than an interval are always there.
+    """
+    share = np.minimum(1.0, count * weights / max(float(weights.sum()), 1e-300))
+    for _ in range(3):  # what is certain leaves its share to the others
+        certain = share >= 1
+        rest = float(weights[~certain].sum())
+        left = max(count - int(certain.sum()), 1)
+        share = np.where(certain, 1.0, np.minimum(1.0, left * weights / max(rest, 1e-300)))
+    rank = np.floor(np.cumsum(share) + 0.5)
+    rows = np.flatnonzero(np.diff(rank, prepend=0.0) > 0)
+    return rows, weights[rows] / share[rows]
+
+
+def per_class(problem: Problem, theta: Array) -> Preconditioner:
+    """One block a class, at theta, each from the rows that weigh most in it."""
+    M = problem.m + problem.fit_intercept
+    p = problem.probabilities(theta)[:, -problem.r :].astype(np.float64)
+    H = np.empty((problem.r, M, M), problem.dtype)
+    for k in range(problem.r):
+        rows, weights = weighty_rows(problem.row_weights(p[:, k] * (1 - p[:, k])), WEIGHTY * M)
+        H[k] = problem.gram_of(rows, weights)
+    problem.cache["blocks"] = H
+    problem.cache.pop("factored", None)
+    return remembered(problem)
+
+
+def remembered(problem: Problem) -> Preconditioner:
+    """The blocks that were built last, perhaps for another strength of the penalty, or another fold of the data."""
+    l2, factored = problem.cache.get("factored", (None, None))
+    if factored is None or abs(problem.l2 - l2) > 0.1 * problem.l2:
+        H = problem.cache["blocks"].copy()
+        diagonal = np.arange(problem.m)
+        H[:, diagonal, diagonal] += problem.penalty2.astype(H.dtype)
+        factored = Blocks(problem, H)
+        problem.cache["factored"] = problem.l2, factored
+    return factored  # type: ignore[no-any-return]

@@ -29,7 +29,7 @@ class Restricted:
         self.diagonal = preconditioners.Diagonal(problem).inverse
         self.gram = None
         M = problem.m + problem.fit_intercept
-        if M <= GRAM and preconditioners.affordable_rows(problem, 1):
+        if M <= GRAM:
             self.gram = preconditioners.mean_gram(problem).astype(np.float64)
             self.gram += np.triu(self.gram, 1).T
         self.spread = preconditioners.spreads(problem)

@@ -1,0 +1,509 @@
+"""SoftmaxRegression: the exact optimum of softmax regression behind scikit-learn's face."""
+
+import functools
+import logging
+import math
+import sys
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import Hidden, Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+
+from fastsoftmax.design import Design, as_design
+from fastsoftmax.functional import log_softmax, softmax
+from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers import SOLVERS, Outcome, choose, minimise
+from fastsoftmax.targets import CheckedTargets, as_targets
+
+logger = logging.getLogger("fastsoftmax")
+Array = NDArray[Any]
+THEIRS = {"lbfgs": "lbfgs", "newton-cg": "newton", "newton-cholesky": "newton", "sag": "lbfgs", "saga": "proximal"}
+NAMES = {"auto", "liblinear", *THEIRS, *SOLVERS}
+
+
+class Penalty:
+    """What penalty, l1_ratio and C ask for, with scikit-learn's warnings and errors."""
+
+    def __init__(self, penalty: Any, l1_ratio: float | None, C: float, solver: str) -> None:
+        self.name = penalty
+        if penalty == "deprecated":
+            if l1_ratio is None:
+                text = "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in 1.10. "
+                warnings.warn(text + "Use 0<=l1_ratio<=1 instead.", FutureWarning, stacklevel=4)
+            self.name = {0: "l2", 1: "l1"}.get(l1_ratio or 0, "elasticnet") if C != np.inf else None
+        else:
+            warnings.warn(
+                "'penalty' was deprecated in version 1.8 and will be removed in 1.10. Use l1_ratio=0 instead of "
+                "penalty='l2', l1_ratio=1 instead of penalty='l1', l1_ratio between 0 and 1 instead of "
+                "penalty='elasticnet', and C=np.inf instead of penalty=None.",
+                FutureWarning,
+                stacklevel=4,
+            )
+            self._check_consistency(l1_ratio, C)
+        self._check_solver(solver)
+        self.C = np.inf if self.name is None else C
+        self.l1_ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(self.name, l1_ratio)
+        if self.l1_ratio is None:
+            raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
+
+    def _check_consistency(self, l1_ratio: float | None, C: float) -> None:
+        if self.name != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
+            text = f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={self.name})"
+            warnings.warn(text, UserWarning, stacklevel=5)
+        if (self.name == "l2" and l1_ratio != 0) or (self.name == "l1" and l1_ratio != 1):
+            text = f"Inconsistent values: penalty={self.name} with l1_ratio={l1_ratio}. penalty is deprecated. "
+            warnings.warn(text + "Please use l1_ratio only.", UserWarning, stacklevel=5)
+        if self.name is None and C != 1.0:
+            text = "Setting penalty=None will ignore the C and l1_ratio parameters"
+            warnings.warn(text, UserWarning, stacklevel=5)
+
+    def _check_solver(self, solver: str) -> None:
+        if solver == "liblinear":
+            raise ValueError(
+                "solver='liblinear' minimises another objective, which penalises the intercept; fastsoftmax does not. "
+                "Use solver='auto'."
+            )
+        takes_l1 = solver in ("auto", "saga") or (solver in SOLVERS and SOLVERS[solver].l1)
+        if self.name in ("l1", "elasticnet") and not takes_l1:
+            raise ValueError(f"Solver {solver} supports only 'l2' or None penalties, got {self.name} penalty.")
+
+
+class Labels:
+    """What y says: classes, and the code of each row or its probabilities."""
+
+    def __init__(self, y: Any, known: Array | None = None) -> None:
+        array = np.asarray(y)
+        self.soft = array.ndim == 2 and array.shape[1] > 1
+        if self.soft:
+            self.classes = np.arange(array.shape[1])
+            self.codes: Array = check_array(array, dtype=[np.float64, np.float32], input_name="y")
+        else:
+            if array.ndim == 2:
+                text = "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+                warnings.warn(text + "(n_samples,), for example using ravel().", DataConversionWarning, stacklevel=4)
+                array = array[:, 0]
+            check_classification_targets(array)
+            self.classes, self.codes = np.unique(array, return_inverse=True)
+            if known is not None:
+                strange = np.setdiff1d(self.classes, known).tolist()
+                if strange:
+                    raise ValueError(f"y has classes that the first call did not name: {strange}")
+                self.classes, self.codes = known, np.searchsorted(known, array)
+        if len(self.classes) < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
+                f"{self.classes[0]!r}"
+            )
+
+    def targets(self, n: int, dtype: Any, sample_weight: Any, class_weight: Any, smoothing: float) -> CheckedTargets:
+        """Checked, with both kinds of weights."""
+        c = len(self.classes)
+        if class_weight is not None and not self.soft:
+            per_class = compute_class_weight(
+                class_weight, classes=self.classes, y=self.classes[self.codes], sample_weight=sample_weight
+            )
+            per_row = np.asarray(per_class, np.float64)[self.codes]
+            sample_weight = per_row if sample_weight is None else per_row * sample_weight
+            class_weight = None
+        return as_targets(
+            self.codes, n, c, dtype, sample_weight=sample_weight, class_weight=class_weight, label_smoothing=smoothing
+        )
+
+
+def standardized(design: Design, targets: CheckedTargets) -> Design:
+    """The design mapped to columns of weighted mean 0 and deviation 1; constant columns keep their scale."""
+    weight = targets.kernel.weight
+    mean = design.moments(weight)[0] / targets.total
+    off, squares = design.moments(weight, mean)
+    mean, variance = mean + off / targets.total, np.maximum(squares / targets.total - (off / targets.total) ** 2, 0)
+    constant = np.sqrt(variance) <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+    scale = 1 / np.sqrt(np.where(constant | (variance == 0), 1, variance))
+    if design.dtype == np.float32 and (np.abs(mean) * scale).max() > 100:
+        design = design.in_double()
+    return design.mapped(scale, mean)
+
+
+class Fit:
+    """One fit: a problem over the classes that weigh something, and the estimator's attributes from its outcome."""
+
+    def __init__(
+        self, estimator: Any, design: Design, labels: Labels, sample_weight: Array | None, sibling: "Fit | None" = None
+    ) -> None:
+        self.estimator, self.labels, self.store = estimator, labels, design.stored_dtype
+        self.c, self.sibling = len(labels.classes), sibling
+        targets = labels.targets(
+            design.n, design.dtype, sample_weight, estimator.class_weight, estimator.label_smoothing
+        )
+        totals = targets.class_totals(self.c)
+        if not totals.sum() > 0:
+            raise ValueError("there is nothing to fit: all weights are 0")
+        self.active = np.flatnonzero((totals > 0) | (targets.kernel.smoothing > 0))
+        if len(self.active) < self.c:
+            targets = targets.only(self.active, self.c)
+        self.targets = targets
+        self.design = standardized(design, targets) if estimator.standardize else design
+        self.binary = len(self.active) == 2
+
+    @functools.cached_property
+    def base(self) -> Problem:
+        """Without a penalty. With a sibling, in its units, and sharing what preconditions."""
+        own = Problem(
+            self.design, self.targets, len(self.active), l1=0.0, l2=0.0, fit_intercept=self.estimator.fit_intercept,
+            binary=self.binary,
+        )  # fmt: skip
+        if self.sibling is None or self.sibling.base.size != own.size:
+            return own
+        other = own.like(unit=self.sibling.base.unit, mean=own.mean)
+        other.cache = self.sibling.base.cache
+        return other
+
+    def problem(self, C: float, l1_ratio: float) -> Problem:
+        """With the penalty; what was factored for one is there for the next."""
+        share = 1 / (C * self.targets.total) if C < np.inf else 0.0
+        return self.base.like(l1=l1_ratio * share, l2=(1 - l1_ratio) * share)
+
+    def start(self) -> Array | None:
+        """None, or with warm_start the weights that the estimator has."""
+        coef = getattr(self.estimator, "coef_", None) if getattr(self.estimator, "warm_start", False) else None
+        if coef is None or len(self.active) < self.c:
+            return None
+        coef, problem = coef.toarray() if hasattr(coef, "toarray") else coef, self.base
+        if coef.shape != (problem.r, problem.m):
+            text = f"coef_ of shape {coef.shape} cannot be the start of a fit that has {(problem.r, problem.m)}"
+            raise ValueError(text + ": set warm_start=False")
+        return problem.loaded(coef, np.broadcast_to(self.estimator.intercept_, problem.r))
+
+    def run(self, C: float, l1_ratio: float, start: Array | None = None) -> Outcome:
+        """Minimise F from `start`, by default from 0."""
+        estimator, solver = self.estimator, self.estimator.solver
+        if len(self.active) == 1:
+            zero = np.zeros((1, self.design.m), self.store)
+            return Outcome(np.zeros(0), zero, np.zeros(1, self.store), 1, 0.0, 0.0, 0.0, True, "none")
+        problem = self.problem(C, l1_ratio)
+        name = choose(problem) if solver == "auto" else THEIRS.get(solver, solver)
+        name = "lbfgs" if name == "proximal" and not problem.l1 else name
+        logger.info(
+            "%s features, %s classes, l1 %g, l2 %g: solver %s", problem.m, problem.c, problem.l1, problem.l2, name
+        )
+
+        def report(iteration: int, value: float, size: float) -> None:
+            logger.info("iteration %d: F %.9g, largest gradient entry or decrement %.3g", iteration, value, size)
+
+        theta = np.zeros(problem.size) if start is None else start
+        return minimise(problem, theta, name, estimator.tol, estimator.max_iter, self.store, report)
+
+    def parameters(self, outcome: Outcome, X: Any) -> tuple[Array, Array, float]:
+        """coef_ and intercept_ of all classes, and by how much classes without weight raise F."""
+        if len(self.active) == self.c:
+            return outcome.coef, outcome.intercept, 0.0
+        coef, intercept = outcome.coef, outcome.intercept
+        if self.binary:
+            coef, intercept = np.concatenate([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
+        every, shift = np.zeros((self.c, coef.shape[1]), coef.dtype), np.zeros(self.c, coef.dtype)
+        every[self.active], shift[self.active] = coef, intercept
+        missing, rise = self.c - len(self.active), 0.1 * max(self.estimator.tol, 1e-10)
+        lowest = float(np.min(X @ coef.mean(0, dtype=np.float64))) + float(intercept.mean())
+        others = np.delete(np.arange(self.c), self.active)
+        if self.estimator.fit_intercept:
+            shift[others] = lowest + math.log(rise / missing)
+        shift -= shift.mean()
+        if self.c == 2:
+            return (every[1:] - every[:1]), (shift[1:] - shift[:1]), rise
+        return every, shift, rise
+
+
+class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]
+    """What estimators that end with coef_, intercept_ and classes_ have in common."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _check_X_y(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
+        """Checked, in scikit-learn's words; uint8 stays."""
+        shape = np.shape(np.asarray(y))
+        raw = getattr(X, "dtype", None)
+        kinds = [np.float64, np.float32, np.uint8] if raw == np.uint8 else [np.float64, np.float32]
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=kinds, order="C", multi_output=len(shape) == 2 and shape[1] > 1,
+            accept_large_sparse=True, reset=reset,
+        )  # fmt: skip
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return X, y, sample_weight
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n, c)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return softmax(self._logits(X))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n, c)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return log_softmax(self._logits(X))
+
+    def _logits(self, X: Any) -> Array:
+        scores = self.decision_function(X)
+        return np.stack([np.zeros_like(scores), scores], 1) if scores.ndim == 1 else scores
+
+    def to_model(self) -> SoftmaxModel:
+        """The same probabilities as a SoftmaxModel, which can be saved and needs no scikit-learn.
+
+        Returns
+        -------
+        SoftmaxModel
+            With two rows for two classes, w and -w halved: its softmax is the same.
+        """
+        check_is_fitted(self)
+        coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
+        intercept = np.broadcast_to(self.intercept_, len(coef)).astype(coef.dtype)
+        if len(self.classes_) == 2:
+            coef, intercept = np.concatenate([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
+        plain = (bool, int, float, str, type(None))
+        settings = {name: value for name, value in self.get_params(deep=False).items() if isinstance(value, plain)}
+        return SoftmaxModel(coef, intercept, self.classes_, {"estimator": type(self).__name__, **settings})
+
+
+class SoftmaxRegression(SoftmaxClassifier):
+    """Softmax regression (multinomial logistic regression), fitted to its optimum, with a proof.
+
+    The parameters, attributes and meaning are those of scikit-learn's `LogisticRegression`:
+    `from fastsoftmax import SoftmaxRegression as LogisticRegression` works. What is minimised is
+
+        F = (1/S) sum_i s_i CE_i + (1 - l1_ratio) / (2 C S) |coef|^2 + l1_ratio / (C S) |coef|_1,
+
+    S the sum of the weights s_i, the intercept unpenalised. Two classes have one row of coefficients.
+
+    Parameters
+    ----------
+    penalty : {"l1", "l2", "elasticnet", None}, optional
+        Deprecated as in scikit-learn 1.8: use C and l1_ratio.
+    C : float, default 1.0
+        Inverse strength of the penalty; np.inf for none.
+    l1_ratio : float, default 0.0
+        0 is the l2 penalty, 1 the l1 penalty, what is between an elastic net.
+    dual : bool, default False
+        Only False.
+    tol : float, default 1e-4
+        A fit ends when `duality_gap_` and `optimality_` are at most tol; without a penalty, `optimality_` alone.
+    fit_intercept : bool, default True
+    intercept_scaling : float, default 1
+        Only 1.
+    class_weight : dict or "balanced", optional
+    random_state : optional
+        Accepted, and not needed: nothing is random.
+    solver : str, default "auto"
+        "auto" chooses by shape and penalty, `solver_` says what; "lbfgs" (preconditioned), "newton", "proximal" (takes
+        l1). scikit-learn's "newton-cg", "newton-cholesky", "sag" and "saga" reach the same optimum by one of these.
+    max_iter : int, default 1000
+    verbose : int, default 0
+        Above 0, each iteration is logged on stderr.
+    warm_start : bool, default False
+        Start from the coefficients of the last fit.
+    n_jobs : None
+        Accepted, without effect, as in scikit-learn 1.8; see `fastsoftmax.set_num_threads`.
+    label_smoothing : float, default 0.0
+        epsilon: targets become (1 - epsilon) Y + epsilon / c.
+    standardize : bool, default False
+        Fit on (X - mean) / deviation, neither copied nor densified; the penalty acts on those weights, as in glmnet.
+        Coefficients are in the units of X.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (c, m), or (1, m) for two classes
+        In the dtype of X; float64 for integers.
+    intercept_ : ndarray of shape (c,) or (1,)
+        It sums to 0 over the classes.
+    classes_ : ndarray of shape (c,)
+    n_iter_ : ndarray of shape (1,)
+        Iterations, at least 1.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (m,)
+        Where X has names of strings.
+    optimality_ : float
+        The largest entry of the subgradient of least norm of F, in float64, at the coefficients as stored.
+    duality_gap_ : float
+        F - F* is at most this, by a dual feasible point; nan without a penalty.
+    objective_ : float
+        F.
+    converged_ : bool
+    solver_ : str
+        The solver that was used.
+
+    Notes
+    -----
+    The same bytes on any number of threads, of the process and of BLAS.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastsoftmax import SoftmaxRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SoftmaxRegression().fit(X, y)
+    >>> round(model.score(X, y), 3), model.duality_gap_ <= 1e-4
+    (0.973, True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "penalty": [StrOptions({"l1", "l2", "elasticnet"}), None, Hidden(StrOptions({"deprecated"}))],
+        "C": [Interval(Real, 0, None, closed="right")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+        "dual": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "intercept_scaling": [Interval(Real, 0, None, closed="neither")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "random_state": ["random_state"],
+        "solver": [StrOptions(NAMES)],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "n_jobs": [None, Integral],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "standardize": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        penalty: Any = "deprecated",
+        *,
+        C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        dual: bool = False,
+        tol: float = 1e-4,
+        fit_intercept: bool = True,
+        intercept_scaling: float = 1,
+        class_weight: Any = None,
+        random_state: Any = None,
+        solver: str = "auto",
+        max_iter: int = 1000,
+        verbose: int = 0,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        label_smoothing: float = 0.0,
+        standardize: bool = False,
+    ) -> None:
+        self.penalty, self.C, self.l1_ratio, self.dual, self.tol = penalty, C, l1_ratio, dual, tol
+        self.fit_intercept, self.intercept_scaling = fit_intercept, intercept_scaling
+        self.class_weight, self.random_state, self.solver = class_weight, random_state, solver
+        self.max_iter, self.verbose, self.warm_start, self.n_jobs = max_iter, verbose, warm_start, n_jobs
+        self.label_smoothing, self.standardize = label_smoothing, standardize
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "SoftmaxRegression":
+        """Fit to the optimum.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+            float32, float64 and uint8 are read as they are.
+        y : array-like of shape (n,) or (n, c)
+            Labels, or target probabilities, whose rows sum to 1: then `classes_` is 0..c-1.
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If something is wrong with a parameter or the data.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `tol` was not reached within `max_iter` iterations, or cannot be.
+        """
+        penalty = self._check_parameters()
+        X, y, sample_weight = self._check_X_y(X, y, sample_weight)
+        with Verbose(self.verbose):
+            fit = Fit(self, as_design(X), Labels(y), sample_weight)
+            outcome = fit.run(penalty.C, penalty.l1_ratio, fit.start())
+        coef, intercept, rise = fit.parameters(outcome, X)
+        self.classes_, self.coef_, self.intercept_ = fit.labels.classes, coef, intercept
+        self.n_iter_ = np.array([max(min(1, self.max_iter), outcome.n_iter)], np.int32)
+        self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap + rise
+        self.objective_, self.converged_, self.solver_ = outcome.value + rise, outcome.converged, outcome.solver
+        if not outcome.converged:
+            self._warn(outcome)
+        return self
+
+    def _check_parameters(self) -> Penalty:
+        if self.dual:
+            raise ValueError(f"Solver {self.solver} supports only dual=False, got dual=True")
+        if self.intercept_scaling != 1:
+            raise ValueError(
+                f"intercept_scaling must be 1: the intercept is not penalised, got {self.intercept_scaling}"
+            )
+        if self.n_jobs is not None:
+            warnings.warn(
+                f"'n_jobs' has no effect since 1.8 and will be removed in 1.10. You provided 'n_jobs={self.n_jobs}', "
+                "please leave it unspecified.",
+                FutureWarning,
+                stacklevel=4,
+            )
+        return Penalty(self.penalty, self.l1_ratio, self.C, self.solver)
+
+    def _warn(self, outcome: Outcome) -> None:
+        gap = "" if np.isnan(outcome.gap) else f" and the duality gap {outcome.gap:.2g}"
+        hint = (
+            f"Increase the number of iterations (max_iter={self.max_iter})" if outcome.n_iter >= self.max_iter else "Rounding allows no more: use "
+            "float64 data"
+        )  # fmt: skip
+        warnings.warn(
+            f"{outcome.solver if self.solver == 'auto' else self.solver} failed to converge after {outcome.n_iter} iteration(s): the largest gradient entry is "
+            f"{outcome.optimality:.2g}{gap}, tol={self.tol:g}. {hint}, increase tol, scale the data (standardize=True) "
+            "or choose a smaller C.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+class Verbose:
+    """Logs on stderr for as long as a verbose fit takes."""
+
+    def __init__(self, verbose: int) -> None:
+        self.handler = logging.StreamHandler(sys.stderr) if verbose > 0 else None
+
+    def __enter__(self) -> None:
+        if self.handler:
+            self.level = logger.level
+            logger.addHandler(self.handler)
+            logger.setLevel(logging.INFO)
+
+    def __exit__(self, *error: object) -> None:
+        if self.handler:
+            logger.removeHandler(self.handler)
+            logger.setLevel(self.level)

@@ -1,0 +1,268 @@
+"""Many fits of one data set: a path of strengths, and cross-validation over strengths and folds."""
+
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import _fit_context, clone
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import check_cv
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from fastsoftmax.design import as_design
+from fastsoftmax.estimators import NAMES, Fit, Labels, Penalty, SoftmaxClassifier, SoftmaxRegression, Verbose
+
+Array = NDArray[Any]
+
+
+def strengths(Cs: int | ArrayLike) -> NDArray[np.float64]:
+    """As in scikit-learn: a number means so many from 1e-4 to 1e4, evenly spaced in their logarithms."""
+    values = np.logspace(-4, 4, int(Cs)) if isinstance(Cs, Integral) else np.asarray(Cs, np.float64)
+    if values.ndim != 1 or len(values) == 0 or not (values > 0).all():
+        raise ValueError(f"Cs must be a positive number of strengths, or a list of positive strengths, got {Cs!r}")
+    return values
+
+
+class Path(NamedTuple):
+    """Fits over strengths C, in the order in which they were given."""
+
+    Cs: Array  # (k,)
+    coefs: Array  # (k, c, m), or (k, 1, m) for two classes
+    intercepts: Array  # (k, c) or (k, 1)
+    n_iter: Array  # (k,)
+    optimality: Array  # (k,)
+    duality_gap: Array  # (k,)
+    converged: Array  # (k,)
+    classes: Array  # (c,)
+
+
+def _follow(fits: list[Fit], Cs: Array, l1_ratio: float, data: list[Any]) -> list[Path]:
+    """Fits of each fold from the strongest penalty to the weakest, each from where the last one ended.
+
+    Folds take turns, for they share factors: 10 strengths of 3 folds factor 10 times, not 30.
+    """
+    found: list[dict[int, Any]] = [{} for _ in fits]
+    thetas: list[Array | None] = [None] * len(fits)
+    for i in np.argsort(Cs, kind="stable"):
+        for f, fit in enumerate(fits):
+            outcome = fit.run(float(Cs[i]), l1_ratio, thetas[f])
+            thetas[f] = outcome.theta if len(outcome.theta) else None
+            found[f][int(i)] = (*fit.parameters(outcome, data[f])[:2], outcome)
+    return [_collect(fit, Cs, [found[f][i] for i in range(len(Cs))]) for f, fit in enumerate(fits)]
+
+
+def _collect(fit: Fit, Cs: Array, rows: list[Any]) -> Path:
+    columns = [
+        np.array([getattr(row[2], name) for row in rows]) for name in ("n_iter", "optimality", "gap", "converged")
+    ]
+    return Path(
+        Cs, np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows]), *columns, fit.labels.classes
+    )
+
+
+def path(
+    X: Any, y: ArrayLike, *, Cs: int | ArrayLike = 10, sample_weight: ArrayLike | None = None, **options: Any
+) -> Path:
+    """Softmax regression for many strengths of the penalty, each fit started from the one before.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n, m)
+    y : array-like of shape (n,) or (n, c)
+    Cs : int or array-like, default 10
+        Strengths, or how many from 1e-4 to 1e4.
+    sample_weight : array-like of shape (n,), optional
+    **options
+        Parameters of `SoftmaxRegression`, such as l1_ratio, tol, standardize.
+
+    Returns
+    -------
+    Path
+        With Cs, coefs (k, c, m), intercepts (k, c), n_iter, optimality, duality_gap, converged and classes.
+
+    Raises
+    ------
+    ValueError
+        If something is wrong with an option or the data.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import fastsoftmax as fs
+    >>> found = fs.path(*load_iris(return_X_y=True), Cs=[0.1, 1.0])
+    >>> found.coefs.shape, bool(found.converged.all())
+    ((2, 3, 4), True)
+    """
+    values = strengths(Cs)
+    estimator = SoftmaxRegression(**options)
+    estimator._validate_params()
+    l1_ratio = Penalty(estimator.penalty, estimator.l1_ratio, 1.0, estimator.solver).l1_ratio
+    X, y, sample_weight = estimator._check_X_y(X, y, sample_weight)
+    with Verbose(estimator.verbose):
+        fit = Fit(estimator, as_design(X), Labels(y), sample_weight)
+        return _follow([fit], values, l1_ratio or 0.0, [X])[0]
+
+
+class SoftmaxRegressionCV(SoftmaxClassifier):
+    """Softmax regression whose strength is chosen by cross-validation; as scikit-learn's `LogisticRegressionCV`.
+
+    Parameters
+    ----------
+    Cs : int or array-like, default 10
+        Strengths, or how many from 1e-4 to 1e4.
+    l1_ratios : array-like, default (0.0,)
+    fit_intercept : bool, default True
+    cv : int, splitter or iterable, optional
+        By default 5 stratified folds.
+    scoring : str or callable, optional
+        By default the accuracy.
+    solver, tol, max_iter, class_weight, verbose, label_smoothing, standardize
+        As in `SoftmaxRegression`.
+    refit : bool, default True
+        Fit all rows at the best mean score; else coefficients are the means over folds of each fold's best.
+
+    Attributes
+    ----------
+    C_, l1_ratio_ : float
+        The best; with refit=False the means over folds of each fold's best.
+    Cs_, l1_ratios_ : ndarray
+    scores_ : ndarray of shape (folds, l1_ratios, Cs)
+    coefs_paths_ : ndarray of shape (folds, l1_ratios, Cs, c, m)
+        One row of coefficients for two classes.
+    n_iter_ : ndarray of shape (folds, l1_ratios, Cs)
+    coef_, intercept_, classes_, n_features_in_, feature_names_in_
+        As in `SoftmaxRegression`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastsoftmax import SoftmaxRegressionCV
+    >>> model = SoftmaxRegressionCV(Cs=5, cv=3).fit(*load_iris(return_X_y=True))
+    >>> model.scores_.shape
+    (3, 1, 5)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "l1_ratios": ["array-like"],
+        "fit_intercept": ["boolean"],
+        "cv": ["cv_object"],
+        "scoring": [str, callable, None],
+        "solver": [StrOptions(NAMES)],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "verbose": ["verbose"],
+        "refit": ["boolean"],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "standardize": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        *,
+        Cs: int | ArrayLike = 10,
+        l1_ratios: ArrayLike = (0.0,),
+        fit_intercept: bool = True,
+        cv: Any = None,
+        scoring: Any = None,
+        solver: str = "auto",
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        class_weight: Any = None,
+        verbose: int = 0,
+        refit: bool = True,
+        label_smoothing: float = 0.0,
+        standardize: bool = False,
+    ) -> None:
+        self.Cs, self.l1_ratios, self.fit_intercept, self.cv, self.scoring = Cs, l1_ratios, fit_intercept, cv, scoring
+        self.solver, self.tol, self.max_iter, self.class_weight = solver, tol, max_iter, class_weight
+        self.verbose, self.refit, self.label_smoothing, self.standardize = verbose, refit, label_smoothing, standardize
+
+    def _estimator(self, **changes: Any) -> SoftmaxRegression:
+        names = ("fit_intercept", "solver", "tol", "max_iter", "class_weight", "label_smoothing", "standardize")
+        return SoftmaxRegression(**{name: getattr(self, name) for name in names}, **changes)
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, groups: ArrayLike | None = None
+    ) -> "SoftmaxRegressionCV":
+        """Score all strengths on all folds, and fit at the best.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), optional
+            For fits and scores.
+        groups : array-like of shape (n,), optional
+            For the splitter.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If something is wrong with a parameter or the data, or a fold lacks a class.
+        """
+        X, y, sample_weight = self._check_X_y(X, y, sample_weight)
+        labels, Cs = Labels(y), strengths(self.Cs)
+        ratios = np.asarray(self.l1_ratios, np.float64)
+        if ratios.ndim != 1 or len(ratios) == 0 or not ((ratios >= 0) & (ratios <= 1)).all():
+            raise ValueError(f"l1_ratios must be a list of numbers from 0 to 1, got {self.l1_ratios!r}")
+        if labels.soft:
+            raise ValueError("cross-validation needs labels, got probabilities of shape " + str(np.shape(y)))
+        for ratio in ratios:
+            Penalty("deprecated", float(ratio), 1.0, self.solver)
+        splits = list(check_cv(self.cv, y, classifier=True).split(X, y, groups))
+        with Verbose(self.verbose):
+            data = [X[train] for train, _ in splits]
+            fits: list[Fit] = []
+            for part, (train, _) in zip(data, splits, strict=True):
+                fits.append(self._fold(part, y[train], sample_weight, train, labels, fits))
+            paths = [*zip(*(_follow(fits, Cs, float(q), data) for q in ratios), strict=True)]
+        self.classes_, self.Cs_, self.l1_ratios_ = labels.classes, Cs, ratios
+        self.scores_ = self._scores(X, y, sample_weight, splits, paths)
+        self.coefs_paths_ = np.stack([np.stack([p.coefs for p in row]) for row in paths])
+        self.n_iter_ = np.stack([np.stack([p.n_iter for p in row]) for row in paths])
+        return self._settle(X, y, sample_weight, paths)
+
+    def _fold(self, X: Any, y: Array, weight: Array | None, rows: Array, labels: Labels, others: list[Fit]) -> Fit:
+        part = Labels(y)
+        if len(part.classes) < len(labels.classes):
+            missing = np.setdiff1d(labels.classes, part.classes).tolist()
+            raise ValueError(f"a fold has no row of the classes {missing}: use fewer folds, or stratified ones")
+        weight = None if weight is None else weight[rows]
+        return Fit(self._estimator(), as_design(X), part, weight, others[0] if others else None)
+
+    def _scores(self, X: Any, y: Array, weight: Array | None, splits: Any, paths: list[tuple[Path, ...]]) -> Array:
+        scorer = get_scorer("accuracy" if self.scoring is None else self.scoring)
+        shape = len(splits), len(self.l1_ratios_), len(self.Cs_)
+        scores, model = np.zeros(shape), clone(self._estimator())
+        model.classes_, model.n_features_in_ = self.classes_, X.shape[1]
+        for f, q, i in np.ndindex(shape):
+            test = splits[f][1]
+            model.coef_, model.intercept_ = paths[f][q].coefs[i], paths[f][q].intercepts[i]
+            extra = {} if weight is None else {"sample_weight": weight[test]}
+            scores[f, q, i] = scorer(model, X[test], y[test], **extra)
+        return scores
+
+    def _settle(self, X: Any, y: Array, weight: Array | None, paths: list[tuple[Path, ...]]) -> "SoftmaxRegressionCV":
+        """coef_ and intercept_, of a fit to all rows or as a mean over folds."""
+        shape = self.scores_.shape[1:]
+        if self.refit:
+            q, i = np.unravel_index(int(self.scores_.mean(0).argmax()), shape)
+            self.C_, self.l1_ratio_ = float(self.Cs_[i]), float(self.l1_ratios_[q])
+            best = self._estimator(C=self.C_, l1_ratio=self.l1_ratio_).fit(X, y, weight)
+            self.coef_, self.intercept_ = best.coef_, best.intercept_
+            self.optimality_, self.duality_gap_ = best.optimality_, best.duality_gap_
+            return self
+        each = [np.unravel_index(int(scores.argmax()), shape) for scores in self.scores_]
+        self.C_ = float(np.mean([self.Cs_[i] for _, i in each]))
+        self.l1_ratio_ = float(np.mean([self.l1_ratios_[q] for q, _ in each]))
+        self.coef_ = np.mean([paths[f][q].coefs[i] for f, (q, i) in enumerate(each)], axis=0)
+        self.intercept_ = np.mean([paths[f][q].intercepts[i] for f, (q, i) in enumerate(each)], axis=0)
+        return self
