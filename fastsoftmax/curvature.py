@@ -27,13 +27,14 @@ def grams(design: Design, dtype: np.dtype[Any], weights: Array, intercept: bool)
     m, M = design.m, design.m + intercept
     width, height = 2 * (REGISTER_BYTES // dtype.itemsize), many.HEIGHT
     H, counter = np.zeros((K, M, M), dtype), np.zeros(1, np.int64)
-    groups = -(-(-(-M // height)) // gram.GROUP)
+    panels = -(-M // height)
+    groups = -(-panels // many.GROUP)
     items = K * groups
     workers = min(_jit.worker_count(1.0 * min(n, BLOCK) * M * M * K), items)
     X = np.ones((BLOCK, M), dtype)
     wide = _jit.aligned((BLOCK * -(-M // width) * width,), dtype)
     tall = _jit.aligned((BLOCK * -(-M // height) * height,), dtype)
-    own = _jit.aligned((workers, gram.GROUP * height * BLOCK), dtype)
+    own = _jit.aligned((workers, many.GROUP * height * BLOCK), dtype)
     tile, flat = _jit.aligned((workers, height * width), dtype), H.reshape(-1)
     for start in range(0, n, BLOCK):
         stop = min(n, start + BLOCK)

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
@@ -40,7 +40,8 @@ class Penalty:
             if l1_ratio is None:
                 text = "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in 1.10. "
                 warnings.warn(text + "Use 0<=l1_ratio<=1 instead.", FutureWarning, stacklevel=4)
-            self.name = {0: "l2", 1: "l1"}.get(l1_ratio or 0, "elasticnet") if C != np.inf else None
+            self.name = "l2" if not l1_ratio else "l1" if l1_ratio == 1 else "elasticnet"
+            self.name = self.name if math.isfinite(C) else None
         else:
             warnings.warn(
                 "'penalty' was deprecated in version 1.8 and will be removed in 1.10. Use l1_ratio=0 instead of "
@@ -52,9 +53,9 @@ class Penalty:
             self._check_consistency(l1_ratio, C)
         self._check_solver(solver)
         self.C = np.inf if self.name is None else C
-        self.l1_ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(self.name, l1_ratio)
-        if self.l1_ratio is None:
+        if self.name == "elasticnet" and l1_ratio is None:
             raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
+        self.l1_ratio = float(l1_ratio or 0.0) if self.name == "elasticnet" else float(self.name == "l1")
 
     def _check_consistency(self, l1_ratio: float | None, C: float) -> None:
         if self.name != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
@@ -169,7 +170,7 @@ class Fit:
 
     def problem(self, C: float, l1_ratio: float) -> Problem:
         """With the penalty; what was factored for one is there for the next."""
-        share = 1 / (C * self.targets.total) if C < np.inf else 0.0
+        share = 1 / (C * self.targets.total) if math.isfinite(C) else 0.0
         return self.base.like(l1=l1_ratio * share, l2=(1 - l1_ratio) * share)
 
     def start(self) -> Array | None:
@@ -230,7 +231,7 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         tags.input_tags.sparse = True
         return tags
 
-    def _check_X_y(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
         """Checked, in scikit-learn's words; uint8 stays."""
         shape = np.shape(np.asarray(y))
         raw = getattr(X, "dtype", None)
@@ -421,7 +422,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         self.label_smoothing, self.standardize = label_smoothing, standardize
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "SoftmaxRegression":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SoftmaxRegression":
         """Fit to the optimum.
 
         Parameters
@@ -447,7 +448,7 @@ class SoftmaxRegression(SoftmaxClassifier):
             If `tol` was not reached within `max_iter` iterations, or cannot be.
         """
         penalty = self._check_parameters()
-        X, y, sample_weight = self._check_X_y(X, y, sample_weight)
+        X, y, sample_weight = self._checked(X, y, sample_weight)
         with Verbose(self.verbose):
             fit = Fit(self, as_design(X), Labels(y), sample_weight)
             outcome = fit.run(penalty.C, penalty.l1_ratio, fit.start())
@@ -477,15 +478,16 @@ class SoftmaxRegression(SoftmaxClassifier):
         return Penalty(self.penalty, self.l1_ratio, self.C, self.solver)
 
     def _warn(self, outcome: Outcome) -> None:
+        name = outcome.solver if self.solver == "auto" else self.solver
         gap = "" if np.isnan(outcome.gap) else f" and the duality gap {outcome.gap:.2g}"
-        hint = (
-            f"Increase the number of iterations (max_iter={self.max_iter})" if outcome.n_iter >= self.max_iter else "Rounding allows no more: use "
-            "float64 data"
-        )  # fmt: skip
+        if outcome.n_iter >= self.max_iter:
+            hint = f"Increase the number of iterations (max_iter={self.max_iter})"
+        else:
+            hint = "Rounding allows no more: use float64 data"
         warnings.warn(
-            f"{outcome.solver if self.solver == 'auto' else self.solver} failed to converge after {outcome.n_iter} iteration(s): the largest gradient entry is "
-            f"{outcome.optimality:.2g}{gap}, tol={self.tol:g}. {hint}, increase tol, scale the data (standardize=True) "
-            "or choose a smaller C.",
+            f"{name} failed to converge after {outcome.n_iter} iteration(s): the largest gradient entry is "
+            f"{outcome.optimality:.2g}{gap}, tol={self.tol:g}. {hint}, increase tol, scale the data "
+            "(standardize=True) or choose a smaller C.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -140,9 +140,7 @@ class SoftmaxObjective:
         if self.many_classes:
             return self._loss_gradient_of_many(coef, intercept, factor, G, g), G, g
         if self.wide_sparse:
-            packed, sums, loss = wide_sparse.sweep(
-                self.design, self.dtype, self.targets, self.c, *self.fold(coef, intercept)
-            )
+            packed, sums, loss = self._wide_sweep(coef, intercept)
         else:
             packed, sums, loss = self._partials(coef, intercept)
         self._add(packed, sums, factor, G, g)
@@ -153,6 +151,12 @@ class SoftmaxObjective:
         gradient.add_partials(space.G)
         gradient.add_partials(space.g)
         return space.G[0], space.g[0], loss
+
+    def _wide_sweep(
+        self, coef: Array, intercept: Array | None, proba: Array | None = None
+    ) -> tuple[Array, Array, float]:
+        assert isinstance(self.design, CSR)
+        return wide_sparse.sweep(self.design, self.dtype, self.targets, self.c, *self.fold(coef, intercept), proba)
 
     @property
     def many_classes(self) -> bool:
@@ -183,10 +187,7 @@ class SoftmaxObjective:
     ) -> None:
         """Adds factor times the Hessian, where the probabilities are `proba`, times a direction (coef, intercept)."""
         if self.wide_sparse:
-            folded = self.fold(coef, intercept)
-            packed, sums, _ = wide_sparse.sweep(
-                self.design, self.dtype, self.targets, self.c, *folded, proba.reshape(-1)
-            )
+            packed, sums, _ = self._wide_sweep(coef, intercept, proba.reshape(-1))
         else:
             packed, sums, _ = self._partials(coef, intercept, proba.reshape(-1))
         self._add(packed, sums, factor, *out)

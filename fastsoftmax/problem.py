@@ -212,7 +212,7 @@ class Problem:
     def row_weights(self, weights: Array) -> Array:
         """Weights of rows, times those that the data have."""
         own = self.targets.kernel.weight
-        return weights * own if len(own) else weights
+        return np.asarray(weights * own) if len(own) else weights
 
     def gram_of(self, rows: Array, weights: Array) -> Array:
         """sum_i w_i x_i x_i' / S over some of the rows, on and above the diagonal."""
@@ -221,7 +221,7 @@ class Problem:
 
     def priors(self) -> Array:
         """The share of each class."""
-        return self.targets.class_totals(self.c) / self.targets.total
+        return np.asarray(self.targets.class_totals(self.c) / self.targets.total)
 
     # ---- the certificate
 

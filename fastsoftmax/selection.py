@@ -53,17 +53,14 @@ def _follow(fits: list[Fit], Cs: Array, l1_ratio: float, data: list[Any]) -> lis
 
 
 def _collect(fit: Fit, Cs: Array, rows: list[Any]) -> Path:
-    columns = [
+    columns: list[Any] = [
         np.array([getattr(row[2], name) for row in rows]) for name in ("n_iter", "optimality", "gap", "converged")
     ]
-    return Path(
-        Cs, np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows]), *columns, fit.labels.classes
-    )
+    coefs, intercepts = np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
+    return Path._make([Cs, coefs, intercepts, *columns, fit.labels.classes])
 
 
-def path(
-    X: Any, y: ArrayLike, *, Cs: int | ArrayLike = 10, sample_weight: ArrayLike | None = None, **options: Any
-) -> Path:
+def path(X: Any, y: Any, *, Cs: int | ArrayLike = 10, sample_weight: Any = None, **options: Any) -> Path:
     """Softmax regression for many strengths of the penalty, each fit started from the one before.
 
     Parameters
@@ -98,10 +95,10 @@ def path(
     estimator = SoftmaxRegression(**options)
     estimator._validate_params()
     l1_ratio = Penalty(estimator.penalty, estimator.l1_ratio, 1.0, estimator.solver).l1_ratio
-    X, y, sample_weight = estimator._check_X_y(X, y, sample_weight)
+    X, y, sample_weight = estimator._checked(X, y, sample_weight)
     with Verbose(estimator.verbose):
         fit = Fit(estimator, as_design(X), Labels(y), sample_weight)
-        return _follow([fit], values, l1_ratio or 0.0, [X])[0]
+        return _follow([fit], values, l1_ratio, [X])[0]
 
 
 class SoftmaxRegressionCV(SoftmaxClassifier):
@@ -185,9 +182,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         return SoftmaxRegression(**{name: getattr(self, name) for name in names}, **changes)
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, groups: ArrayLike | None = None
-    ) -> "SoftmaxRegressionCV":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> "SoftmaxRegressionCV":
         """Score all strengths on all folds, and fit at the best.
 
         Parameters
@@ -208,7 +203,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         ValueError
             If something is wrong with a parameter or the data, or a fold lacks a class.
         """
-        X, y, sample_weight = self._check_X_y(X, y, sample_weight)
+        X, y, sample_weight = self._checked(X, y, sample_weight)
         labels, Cs = Labels(y), strengths(self.Cs)
         ratios = np.asarray(self.l1_ratios, np.float64)
         if ratios.ndim != 1 or len(ratios) == 0 or not ((ratios >= 0) & (ratios <= 1)).all():

@@ -4,7 +4,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -134,6 +134,11 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         "verbose": ["verbose"],
     }
 
+    classes_: Array
+    history_: list[Record]
+    _progress: Progress | None
+    _pace: tuple[float, float]
+
     def __init__(
         self,
         *,
@@ -167,7 +172,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         self.random_state, self.verbose = random_state, verbose
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "SoftmaxSGDClassifier":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SoftmaxSGDClassifier":
         """Train from weights of 0, or with warm_start from where the last call ended.
 
         Parameters
@@ -188,7 +193,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         FloatingPointError
             If the loss is no longer finite: learning_rate is too large.
         """
-        X, y, sample_weight = self._check_X_y(X, y, sample_weight)
+        X, y, sample_weight = self._checked(X, y, sample_weight)
         labels = Labels(y)
         going_on = self.warm_start and hasattr(self, "_progress")
         if going_on and not np.array_equal(labels.classes, self.classes_):
@@ -201,9 +206,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def partial_fit(
-        self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
-    ) -> "SoftmaxSGDClassifier":
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "SoftmaxSGDClassifier":
         """One epoch over these rows, from where the last call ended.
 
         Parameters
@@ -230,7 +233,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
                 f"partial_fit has no last step: schedule must be one of {OPEN_ENDED}, got {self.schedule!r}"
             )
         first = _check_partial_fit_first_call(self, classes)
-        X, y, sample_weight = self._check_X_y(X, y, sample_weight, reset=first)
+        X, y, sample_weight = self._checked(X, y, sample_weight, reset=first)
         labels = Labels(y, self.classes_)
         design = as_design(X)
         targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
