@@ -136,7 +136,7 @@ class Design:
 
     def moments(self, weight: Array, center: Array | None = None) -> tuple[Array, Array]:
         """Weighted sums of the raw columns, and of their squares, less `center`; weight may be empty."""
-        center = np.zeros(self.m) if center is None else np.ascontiguousarray(center, np.float64)
+        center = np.zeros(self.m) if center is None else np.array(center, np.float64)
         chunks = max(1, min(16, MOMENT_BYTES // (16 * self.m), self.n // 64))
         layout = self.arrange(self.dtype, 2).layout
         out = np.zeros((2, chunks, self.m))

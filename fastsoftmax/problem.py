@@ -217,7 +217,8 @@ class Problem:
     def gram_of(self, rows: Array, weights: Array) -> Array:
         """sum_i w_i x_i x_i' / S over some of the rows, on and above the diagonal."""
         part = self.objective.design.rows(rows)
-        return grams(part, self.dtype, (weights / self.targets.total)[None], self.fit_intercept)[0]
+        H: Array = grams(part, self.dtype, (weights / self.targets.total)[None], self.fit_intercept)[0]
+        return H
 
     def priors(self) -> Array:
         """The share of each class."""

@@ -226,12 +226,11 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         return self._settle(X, y, sample_weight, paths)
 
     def _fold(self, X: Any, y: Array, weight: Array | None, rows: Array, labels: Labels, others: list[Fit]) -> Fit:
-        part = Labels(y)
-        if len(part.classes) < len(labels.classes):
-            missing = np.setdiff1d(labels.classes, part.classes).tolist()
+        missing = np.setdiff1d(labels.classes, y).tolist()
+        if missing:
             raise ValueError(f"a fold has no row of the classes {missing}: use fewer folds, or stratified ones")
         weight = None if weight is None else weight[rows]
-        return Fit(self._estimator(), as_design(X), part, weight, others[0] if others else None)
+        return Fit(self._estimator(), as_design(X), Labels(y), weight, others[0] if others else None)
 
     def _scores(self, X: Any, y: Array, weight: Array | None, splits: Any, paths: list[tuple[Path, ...]]) -> Array:
         scorer = get_scorer("accuracy" if self.scoring is None else self.scoring)

@@ -70,3 +70,39 @@ def adam(X, y, c, order, batch, rate, betas=(0.9, 0.999), eps=1e-8):
                 m[1] = betas[1] * m[1] + (1 - betas[1]) * g * g
                 p[...] = p - rate * (m[0] / (1 - betas[0] ** t)) / (np.sqrt(m[1] / (1 - betas[1] ** t)) + eps)
     return W, b
+
+
+def objective(X, Y, coef, intercept, l2, l1, weight=None):
+    """F in float64; Y are probabilities."""
+    Z = np.asarray(X, np.float64) @ np.asarray(coef, np.float64).T + np.asarray(intercept, np.float64)
+    s = np.ones(len(Z)) if weight is None else np.asarray(weight, np.float64)
+    losses = np.where(s > 0, logsumexp(Z) - (Y * Z).sum(1), 0)
+    return s @ losses / s.sum() + 0.5 * l2 * (coef.astype(np.float64) ** 2).sum() + l1 * np.abs(coef).sum()
+
+
+def gradient(X, Y, coef, intercept, l2, weight=None):
+    """Of the smooth part of F, in coef and in the intercept."""
+    X, coef = np.asarray(X, np.float64), np.asarray(coef, np.float64)
+    s = np.ones(len(X)) if weight is None else np.asarray(weight, np.float64)
+    R = (s / s.sum())[:, None] * (softmax(X @ coef.T + np.asarray(intercept, np.float64)) - Y)
+    return R.T @ X + l2 * coef, R.sum(0)
+
+
+def optimum(X, Y, l2, l1=0.0, weight=None, fit_intercept=True):
+    """The least F, by L-BFGS-B in float64 over positive and negative parts: slow, and sure."""
+    from scipy.optimize import minimize
+
+    (n, m), c = np.shape(X), Y.shape[1]
+    k = c * m
+
+    def value(theta):
+        coef, b = (theta[:k] - theta[k : 2 * k]).reshape(c, m), theta[2 * k :] * fit_intercept
+        G, g = gradient(X, Y, coef, b, l2, weight)
+        total = objective(X, Y, coef, b, l2, 0.0, weight) + l1 * theta[: 2 * k].sum()
+        return total, np.concatenate([(G + l1).ravel(), (l1 - G).ravel(), g * fit_intercept])
+
+    bounds = [(0, None)] * (2 * k) + [(None, None)] * c
+    options = {"maxiter": 20000, "maxfun": 40000, "ftol": 0, "gtol": 1e-11, "maxcor": 50}
+    result = minimize(value, np.zeros(2 * k + c), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    theta = result.x
+    return result.fun, (theta[:k] - theta[k : 2 * k]).reshape(c, m), theta[2 * k :]

@@ -452,13 +452,6 @@ def test_malformed_x():
         fs.loss_gradient(np.zeros((2, 3)), y, coef, reduction="none")
 
 
-def test_sparse_x_is_refused():
-    import scipy.sparse
-
-    with pytest.raises(TypeError, match="sparse"):
-        fs.loss_gradient(scipy.sparse.csr_matrix((2, 3)), [0, 1], np.zeros((2, 3)))
-
-
 @few
 @given(
     n=st.integers(1, 70), m=st.integers(1, 70), c=st.integers(2, 40), seed=st.integers(0, 2**32 - 1),

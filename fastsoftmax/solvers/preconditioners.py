@@ -161,6 +161,8 @@ def weighty_rows(weights: Array, count: int) -> tuple[Array, Array]:
     Systematic sampling with probabilities in proportion to the weights (Madow 1949), from the middle of each interval:
     nothing is random. Rows that weigh more than an interval are always there.
     """
+    if count >= len(weights):
+        return np.arange(len(weights)), weights
     share = np.minimum(1.0, count * weights / max(float(weights.sum()), 1e-300))
     for _ in range(3):  # what is certain leaves its share to the others
         certain = share >= 1

@@ -167,17 +167,25 @@ class Run:
         problem, bound = self.problem, self.penalty > 0
         v, free = problem.subgradient(self.theta, self.gradient), (self.theta != 0) | ~bound
         d = _direction(problem, self.theta, v, free, precondition, most)
-        for k in range(10):
-            trial = self.theta + 0.5**k * d
-            trial[bound & (trial * self.theta < 0)] = 0.0
+        for t in self._lengths(d):
+            trial = self.theta + t * d
+            trial[bound & (trial * self.theta <= 1e-14 * self.theta**2)] = 0.0
             moved = trial - self.theta
             value, gradient = problem.loss_gradient(trial)
             total = value + problem.l1_norm(trial)
-            if total <= self.total + 1e-4 * min(0.0, float(v @ moved)) + (self.noise if k == 0 else 0.0):
+            if total <= self.total + 1e-4 * min(0.0, float(v @ moved)) + (self.noise if t == 1 else 0.0):
                 lower = total < self.total - self.noise
                 self.theta, self.value, self.gradient, self.total = trial, value, gradient, total
                 return lower
         return False
+
+    def _lengths(self, d: Array) -> list[float]:
+        """Steps to try: a whole one, cut off at 0, its half and quarter, one to where the first entry meets 0, shorter ones."""
+        crossing = (self.penalty > 0) & (d * self.theta < 0)
+        meets = np.abs(self.theta[crossing] / d[crossing])
+        first = float(meets.min(initial=np.inf))
+        halves = [0.5**k for k in range(10)]
+        return [*halves[:3], first, *halves[3:]] if first < 0.25 else halves
 
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
