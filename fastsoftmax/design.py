@@ -139,16 +139,22 @@ class Design:
         center = np.zeros(self.m) if center is None else np.array(center, np.float64)
         chunks = max(1, min(16, MOMENT_BYTES // (16 * self.m), self.n // 64))
         layout = self.arrange(self.dtype, 2).layout
-        out = np.zeros((2, chunks, self.m))
+        out = np.zeros((3, chunks, self.m))
         workers = min(_jit.worker_count(4.0 * self.n * self.m), chunks)
-        pointer = sums.moments_pointer(layout, 0, 0, weight, center, out[0, 0], out[1, 0])
-        sums.all_moments(workers, pointer, chunks, layout, self.n, weight, center, out[0], out[1])
+        pointer = sums.moments_pointer(layout, 0, 0, weight, center, *out[:, 0])
+        sums.all_moments(workers, pointer, chunks, layout, self.n, weight, center, *out)
         for q in range(1, chunks):  # in order: NumPy's own sums depend on the CPU
             out[:, 0] += out[:, q]
-        return self._center(out[0, 0], out[1, 0], weight, center)
+        absent = self._absent(out[2, 0], weight)
+        return out[0, 0] - absent * center, out[1, 0] + absent * center * center
 
-    def _center(self, total: Array, squares: Array, weight: Array, center: Array) -> tuple[Array, Array]:
-        return total, squares
+    def _absent(self, stored: Array, weight: Array) -> Array:
+        """For each column, what the rows weigh whose entry, 0, is not stored."""
+        return np.zeros(self.m)
+
+    def largest(self, columns: Array) -> Array:
+        """The largest absolute entry of some of the columns."""
+        raise NotImplementedError
 
 
 class Dense(Design):
@@ -177,6 +183,9 @@ class Dense(Design):
 
     def arrays(self) -> tuple[Array, ...]:
         return (self.X,)
+
+    def largest(self, columns: Array) -> Array:
+        return np.abs(self.X[:, columns]).max(0, initial=0).astype(np.float64)
 
     def rows(self, index: Array) -> "Dense":
         return Dense(self.X[index], self.scale, self.shift)
@@ -220,7 +229,7 @@ class CSR(Design):
         If values are no real numbers, or row pointers or indices are out of range.
     """
 
-    _transposed: "CSR | None" = None
+    _shared: "dict[str, CSR]"  # by all maps of the same X
 
     def __init__(self, X: Any, scale: float | ArrayLike = 1.0, shift: float | ArrayLike = 0.0) -> None:
         if X.ndim != 2:
@@ -233,7 +242,7 @@ class CSR(Design):
         matrix = X.tocsr()
         self._check(matrix)
         if not matrix.has_canonical_format:
-            matrix = matrix.copy()
+            matrix = matrix.astype(np.float64) if matrix.dtype.kind != "f" else matrix.copy()  # bytes would overflow
             matrix.sum_duplicates()
         data = as_array(matrix.data, "X")
         if data.dtype not in (*FLOATS, np.uint8):
@@ -241,7 +250,7 @@ class CSR(Design):
         self.data = np.require(data, requirements=("C", "A"))
         self.indices = np.require(matrix.indices, np.int32, ("C", "A"))
         self.indptr = np.require(matrix.indptr, np.int64, ("C", "A"))
-        self.pairs = max(1.0, len(self.data) / max(1, self.n))
+        self.pairs, self._shared = max(1.0, len(self.data) / max(1, self.n)), {}
         self.dtype = np.dtype(np.float64 if self.data.dtype == np.float64 else np.float32)
         self._map(scale, shift)
 
@@ -262,7 +271,7 @@ class CSR(Design):
         design = object.__new__(cls)
         design.n, design.m, design.data, design.indices, design.indptr = n, m, data, indices, indptr
         design.dtype = np.dtype(np.float64 if data.dtype == np.float64 else np.float32)
-        design.pairs = max(1.0, len(data) / max(1, n))
+        design.pairs, design._shared = max(1.0, len(data) / max(1, n)), {}
         return design
 
     def arrays(self) -> tuple[Array, ...]:
@@ -302,18 +311,23 @@ class CSR(Design):
 
     def transposed(self) -> "CSR":
         """X transposed, without a map; made once."""
-        if self._transposed is None:
+        if "transposed" not in self._shared:
             from scipy.sparse import csr_array
 
             turned = csr_array((self.data, self.indices, self.indptr), shape=(self.n, self.m)).tocsc()
             indices, indptr = turned.indices.astype(np.int32, copy=False), turned.indptr.astype(np.int64, copy=False)
-            self._transposed = CSR.of(self.m, self.n, turned.data, indices, indptr)
-            self._transposed._map(1.0, 0.0)
-        return self._transposed
+            self._shared["transposed"] = CSR.of(self.m, self.n, turned.data, indices, indptr)
+            self._shared["transposed"]._map(1.0, 0.0)
+        return self._shared["transposed"]
 
-    def _center(self, total: Array, squares: Array, weight: Array, center: Array) -> tuple[Array, Array]:
+    def _absent(self, stored: Array, weight: Array) -> Array:
         S = float(ordered_sum(weight)) if len(weight) else float(self.n)
-        return total - S * center, squares + S * center * center
+        return np.asarray(S - stored)
+
+    def largest(self, columns: Array) -> Array:
+        result = np.zeros(self.m)
+        np.maximum.at(result, self.indices, np.abs(self.data))
+        return result[columns]
 
 
 def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Design:

@@ -26,9 +26,13 @@ class Certificate(NamedTuple):
 
 def power_of_two(design: Design, targets: CheckedTargets) -> tuple[Array, Array]:
     """(powers of two that bring the columns near a size of 1, the means of the mapped columns)"""
-    total, squares = design.moments(targets.kernel.weight)
-    mean = (total / targets.total - design.shift) * design.scale
-    size = np.sqrt(squares / targets.total + design.shift**2) * np.abs(design.scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total, squares = design.moments(targets.kernel.weight)
+        mean = (total / targets.total - design.shift) * design.scale
+        size = np.sqrt(squares / targets.total + design.shift**2) * np.abs(design.scale)
+    strange = np.flatnonzero(~(np.isfinite(size) & (size > 0)))
+    if len(strange) and design.arrays()[0].dtype == np.float64:  # squares that overflow, or vanish
+        size[strange] = design.largest(strange) * np.abs(design.scale[strange])
     usable = np.isfinite(size) & (size > 0)
     return np.where(usable, np.exp2(-np.round(np.log2(np.where(usable, size, 1)))), 1.0), mean
 
@@ -79,8 +83,7 @@ class Problem:
         self.size = self.r * (self.m + fit_intercept)
         self.penalty2, self.penalty1 = l2 * unit**2, l1 * unit
         self.gauge = not binary  # adding the same to all classes changes no probability
-        self._sums: tuple[Array, float] | None = None
-        self.cache: dict[str, Any] = {}  # what preconditioners share over strengths of the penalty
+        self.cache: dict[str, Any] = {}  # what strengths of the penalty and compute types share
 
     def like(self, **changes: Any) -> "Problem":
         """The same with some of the arguments changed."""
@@ -88,7 +91,6 @@ class Problem:
         positional = [changes.pop(name, getattr(self, name)) for name in ("design", "targets", "c")]
         other = Problem(*positional, **(now | changes))
         if not {"unit", "mean"} & set(changes) and positional == [self.design, self.targets, self.c]:
-            other._sums = self._sums
             other.cache = self.cache
         return other
 
@@ -228,13 +230,14 @@ class Problem:
 
     def _class_sums(self) -> tuple[Array, float]:
         """(1/S) sum_i s_i Y_i x_i', of the rows of parameters; the mean entropy of Y. Found once."""
-        if self._sums is None:
+        if "sums" not in self.cache:
             vector, out = self._buffers()
             zero = np.zeros((self.c, self.m), order="F" if self.by_feature else "C")
             self.objective.loss_gradient(zero, None, 1 / self.targets.total, out)
             self._collect(vector, out)
-            self._sums = self.mean * self.unit / self.c - self.split(vector)[0], self.targets.entropy(self.c)
-        return self._sums
+            sums = self.mean * self.unit / self.c - self.split(vector)[0]
+            self.cache["sums"] = sums, self.targets.entropy(self.c)
+        return self.cache["sums"]  # type: ignore[no-any-return]
 
     def subgradient(self, theta: Array, gradient: Array) -> Array:
         """Of all subgradients of F the one of least norm."""
@@ -282,4 +285,11 @@ class Problem:
         else:
             theta_y = min(1.0, 1 / max(1e-300, float((np.abs(conjugate) / self.penalty1).max())))
             dual = theta_y * dual + (1 - theta_y) * entropy_y
-        return value + self.l1_norm(theta) - max(dual, entropy_y)
+        return max(0.0, value + self.l1_norm(theta) - max(dual, entropy_y))
+
+    def far(self, value: float, gradient: Array, tol: float) -> bool:
+        """Whether the gap is surely more than tol, or nearly so: a look at the gradient, far cheaper than the gap."""
+        if not self.l2 or self.l1 or value <= tol + self._class_sums()[1]:
+            return False
+        G = self.split(gradient)[0]
+        return float(np.einsum("ij,ij,j->", G, G, 1 / (2 * self.penalty2))) > 2 * tol

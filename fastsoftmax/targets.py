@@ -52,7 +52,7 @@ def _as_soft(y: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> NDArray[A
     wrong = np.flatnonzero(~(np.abs(sums - 1) <= SUM_TOLERANCE))
     if wrong.size:
         raise ValueError(f"target probabilities must sum to 1 in each row; row {wrong[0]} sums to {sums[wrong[0]]:g}")
-    return soft
+    return soft if (sums == 1).all() else (soft / sums[:, None]).astype(dtype)
 
 
 def _as_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:

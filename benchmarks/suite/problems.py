@@ -42,3 +42,32 @@ def peak_beyond(call: Callable[[], Any]) -> int:
 def _status(name: str) -> int:
     line = next(text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith(name))
     return int(line.split()[1]) * 1024
+
+
+def mnist_float() -> tuple[Any, Any]:
+    """The 60000 training images, pixels / 255 in float32, and labels."""
+    import fastsoftmax as fs
+
+    X, y, _, _ = fs.datasets.load_mnist()
+    return X / np.float32(255), y
+
+
+def probe(spread: float = 0.15) -> tuple[Any, Any]:
+    """20000 rows of 768 features in float32, a Gaussian about the centre of each of 200 classes."""
+    rng = np.random.default_rng(0)
+    centres, y = rng.standard_normal((200, 768), dtype=np.float32) * np.float32(spread), rng.integers(0, 200, 20000)
+    return centres[y] + rng.standard_normal((20000, 768), dtype=np.float32), y
+
+
+def sparse_text() -> tuple[Any, Any]:
+    """20000 rows of 100 non-zeros among 100000 features, frequent ones first, and 20 classes that depend on them."""
+    import scipy.sparse
+
+    rng, (n, m, k, c) = np.random.default_rng(0), (20000, 100000, 100, 20)
+    columns = np.sort((m * rng.random((n, k)) ** 3).astype(np.int32), 1)
+    X = scipy.sparse.csr_matrix(
+        (rng.random(n * k, dtype=np.float32), columns.reshape(-1), np.arange(0, n * k + 1, k)), (n, m)
+    )
+    X.sum_duplicates()
+    logits = X @ (rng.standard_normal((m, c)).astype(np.float32) * 2)
+    return X, (logits + rng.gumbel(size=(n, c))).argmax(1)

@@ -17,49 +17,67 @@ from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
-MEMORY_BYTES = 256 << 20
+MEMORY_BYTES = 128 << 20
 PAIRS = 30
 SUBSAMPLE = 10_000  # rows above which a start on a subsample pays
 EXACT = np.dtype(np.float64)
 
 
 class Memory:
-    """Past steps s, and preconditioned changes M y of the gradient."""
+    """Past steps s, and preconditioned changes M y of the gradient, in float32: they only point the way.
 
-    def __init__(self, size: int) -> None:
-        self.pairs = int(np.clip(MEMORY_BYTES // (16 * size), 5, PAIRS))
-        self.S, self.MY = np.empty((self.pairs, size)), np.empty((self.pairs, size))
+    Each is kept at a length of 1 of s. Products with a gradient serve twice: for the next direction, and, less those
+    with the gradient before, for the products with y. Of wide problems an iteration reads them four times, not eight.
+    """
+
+    def __init__(self, gradient: Array) -> None:
+        self.pairs = int(np.clip(MEMORY_BYTES // (8 * gradient.size), 5, PAIRS))
+        self.S, self.MY = (np.empty((self.pairs, gradient.size), np.float32) for _ in range(2))
         self.SY, self.YMY = np.zeros((self.pairs, self.pairs)), np.zeros((self.pairs, self.pairs))
+        self.Sg, self.MYg = np.zeros(self.pairs), np.zeros(self.pairs)  # with the gradient where we are
         self.slots: list[int] = []  # oldest first
         self.scale = 1.0
 
-    def add(self, s: Array, y: Array, My: Array) -> None:
-        sy, ymy = float(s @ y), float(y @ My)
-        if not sy > 1e-10 * np.sqrt(max(float(s @ s) * float(y @ y), 0.0)) or not ymy > 0:
-            return
-        slot = self.slots.pop(0) if len(self.slots) == self.pairs else len(self.slots)
-        self.slots.append(slot)
-        self.S[slot], self.MY[slot] = s, My
-        used = len(self.slots)
-        self.SY[:used, slot] = self.S[:used] @ y
-        self.YMY[:used, slot] = self.YMY[slot, :used] = self.MY[:used] @ y
-        self.scale = sy / ymy
+    def add(self, s: Array, y: Array, My: Array, gradient: Array) -> None:
+        """After a step s that changed the gradient by y to `gradient`."""
+        sy, ymy, size = float(s @ y), float(y @ My), float(np.sqrt(s @ s))
+        if sy > 1e-10 * size * np.sqrt(float(y @ y)) and ymy > 0:
+            slot = self.slots.pop(0) if len(self.slots) == self.pairs else len(self.slots)
+            self.slots.append(slot)
+            np.divide(s, size, out=self.S[slot], casting="same_kind")
+            np.divide(My, size, out=self.MY[slot], casting="same_kind")
+            self.Sg[slot], self.MYg[slot] = np.nan, np.nan
+            self.scale = sy / ymy
+        else:
+            slot = -1
+        used, before, before_M = len(self.slots), self.Sg.copy(), self.MYg.copy()
+        length = float(np.abs(gradient).max()) or 1.0
+        g = (gradient / length).astype(np.float32)
+        self.Sg[:used], self.MYg[:used] = length * (self.S[:used] @ g), length * (self.MY[:used] @ g)
+        if slot >= 0:
+            self.SY[:used, slot] = (self.Sg - before)[:used] / size
+            self.YMY[:used, slot] = self.YMY[slot, :used] = (self.MYg - before_M)[:used] / size
+            self.SY[slot, slot], self.YMY[slot, slot] = sy / size**2, ymy / size**2
 
-    def direction(self, gradient: Array, Mg: Array) -> Array:
+    def direction(self, Mg: Array) -> Array:
         """- (inverse Hessian) gradient"""
         used = len(self.slots)
         if used == 0:
             return -Mg
         order = np.array(self.slots)
         pick = np.ix_(order, order)
-        S, MY, R = self.S[:used], self.MY[:used], np.triu(self.SY[pick])
-        a, b = (S @ gradient)[order], self.scale * (MY @ gradient)[order]
+        R, a, b = np.triu(self.SY[pick]), self.Sg[order], self.scale * self.MYg[order]
         u = solve_triangular(R, a)
-        middle = np.diag(R) * u + self.scale * (self.YMY[pick] @ u) - b
-        t = solve_triangular(R, middle, trans=1)
-        left, right = np.empty(used), np.empty(used)
-        left[order], right[order] = t, self.scale * u
-        return -(self.scale * Mg + left @ S - right @ MY)
+        t = solve_triangular(R, np.diag(R) * u + self.scale * (self.YMY[pick] @ u) - b, trans=1)
+        length = float(max(np.abs(t).max(), np.abs(self.scale * u).max())) or 1.0
+        left, right = np.empty(used, np.float32), np.empty(used, np.float32)
+        left[order], right[order] = t / length, self.scale * u / length
+        past = right @ self.MY[:used]
+        past -= left @ self.S[:used]
+        direction = past * length
+        direction = direction.astype(np.float64)
+        direction -= self.scale * Mg
+        return direction
 
 
 class Descent:
@@ -67,16 +85,16 @@ class Descent:
 
     def __init__(self, problem: Problem, theta: Array, precondition: Preconditioner) -> None:
         self.problem, self.theta, self.precondition = problem, theta, precondition
-        self.memory = Memory(problem.size)
         self.value, self.gradient = problem.loss_gradient(theta)
-        self.Mg = precondition(self.gradient)
+        self.memory, self.Mg = Memory(self.gradient), precondition(self.gradient)
 
     def use(self, problem: Problem, precondition: Preconditioner | None = None) -> None:
         """Go on with another problem, and preconditioner, whose memory then begins anew."""
-        self.problem = problem
-        self.value, self.gradient = problem.loss_gradient(self.theta)
+        if problem is not self.problem:
+            self.problem = problem
+            self.value, self.gradient = problem.loss_gradient(self.theta)
         if precondition is not None:
-            self.precondition, self.memory = precondition, Memory(problem.size)
+            self.precondition, self.memory = precondition, Memory(self.gradient)
         self.Mg = self.precondition(self.gradient)
 
     @property
@@ -86,10 +104,10 @@ class Descent:
 
     def step(self) -> bool:
         """One iteration; False if rounding, or nothing left to gain, allowed none."""
-        direction = self.memory.direction(self.gradient, self.Mg)
+        direction = self.memory.direction(self.Mg)
         slope = float(self.gradient @ direction)
         if not slope < 0 or not np.isfinite(slope):
-            self.memory = Memory(self.problem.size)
+            self.memory = Memory(self.gradient)
             direction, slope = -self.Mg, -self.decrement
             if not slope < 0:
                 return False
@@ -98,8 +116,9 @@ class Descent:
             return False
         t, value, gradient = found
         Mg = self.precondition(gradient)
-        self.memory.add(t * direction, gradient - self.gradient, Mg - self.Mg)
-        self.theta, self.value, self.gradient, self.Mg = self.theta + t * direction, value, gradient, Mg
+        direction *= t
+        self.memory.add(direction, gradient - self.gradient, Mg - self.Mg, gradient)
+        self.theta, self.value, self.gradient, self.Mg = self.theta + direction, value, gradient, Mg
         return True
 
 
@@ -127,13 +146,13 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         report(iteration, descent.value, descent.decrement)
         exact = descent.problem.dtype == EXACT
         good = stop(descent.problem, descent.theta, descent.value, descent.gradient)
-        if good and exact:
+        if good and (exact or stop.judge(descent.theta)):
             return Result(descent.theta, iteration)
         if not good and schedule.due(iteration):
             descent.use(descent.problem, preconditioners.per_class(descent.problem, descent.theta))
         moved = not good and descent.step()
         best, since = (descent.decrement, 0) if descent.decrement < 0.7 * best else (best, since + 1)
-        stalled = since >= 8 and not exact and descent.decrement < 1e-6
+        stalled = since >= 25 if exact else since >= 8 and descent.decrement < 1e-6
         if not moved or stalled:
             if exact:
                 return Result(descent.theta, iteration)

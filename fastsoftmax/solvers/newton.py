@@ -111,7 +111,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     for iteration in range(max_iter):
         report(iteration, value, problem.optimality(theta, gradient))
         if stop(problem, theta, value, gradient):
-            if problem.dtype == EXACT:
+            if problem.dtype == EXACT or stop.judge(theta):
                 return Result(theta, iteration)
             problem = problem.like(dtype=EXACT)
             value, gradient = problem.loss_gradient(theta)

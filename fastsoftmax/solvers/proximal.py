@@ -102,8 +102,18 @@ class Run:
         self.bound, self.spent = 1.0, 0
         self.penalty = np.zeros(problem.size)
         problem.split(self.penalty)[0][...] = problem.penalty1
-        self.mean = problem.mean * problem.unit
+        self.mean, self.metric = problem.mean * problem.unit, np.ones(problem.size)
+        self.metric[: problem.r * problem.m] = self._variances(problem)
         self.move(problem, theta)
+
+    def _variances(self, problem: Problem) -> Array:
+        """Of the columns, where there is an intercept to centre them, else their squares; by entry of coef."""
+        design, S = problem.objective.design, problem.targets.total
+        center = design.shift + self.mean / design.scale if problem.fit_intercept else design.shift
+        squares = design.moments(problem.targets.kernel.weight, center)[1] * design.scale**2 / S
+        vector = np.zeros(problem.size)
+        problem.split(vector)[0][...] = np.maximum(squares, 1e-12)
+        return vector[: problem.r * problem.m]
 
     def move(self, problem: Problem, theta: Array) -> None:
         """Go to a point, or to another problem."""
@@ -138,13 +148,14 @@ class Run:
             if before is not None:
                 change, moved = gradient - before[1], z - before[0]
                 along = float(change @ moved)
-                seen = float(change @ change) / along if along > 0 else 0.0
+                seen = float(change @ (change / self.metric)) / along if along > 0 else 0.0
                 if seen > self.bound:
                     momentum = 1.0
                 self.bound = max(1.05 * seen, 0.98 * self.bound)
-            far = z - gradient / self.bound
-            new = np.sign(far) * np.maximum(np.abs(far) - self.penalty / self.bound, 0)
-            if float((z - new) @ (new - theta)) > 0:  # momentum points uphill
+            length = self.bound * self.metric
+            far = z - gradient / length
+            new = np.sign(far) * np.maximum(np.abs(far) - self.penalty / length, 0)
+            if float(((z - new) * self.metric) @ (new - theta)) > 0:  # momentum points uphill
                 momentum = 1.0
             following = 0.5 * (1 + np.sqrt(1 + 4 * momentum * momentum))
             before = z, gradient
@@ -180,7 +191,7 @@ class Run:
         return False
 
     def _lengths(self, d: Array) -> list[float]:
-        """Steps to try: a whole one, cut off at 0, its half and quarter, one to where the first entry meets 0, shorter ones."""
+        """Steps to try: a whole one, cut off at 0, its half and quarter; to where the first entry meets 0; shorter."""
         crossing = (self.penalty > 0) & (d * self.theta < 0)
         meets = np.abs(self.theta[crossing] / d[crossing])
         first = float(meets.min(initial=np.inf))
@@ -194,7 +205,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     while run.spent < max_iter:
         report(run.spent, run.total, run.problem.optimality(run.theta, run.gradient))
         good, before = stop(run.problem, run.theta, run.value, run.gradient), run.total
-        if good and run.problem.dtype == EXACT:
+        if good and (run.problem.dtype == EXACT or stop.judge(run.theta)):
             break
         if not good:
             run.accelerated(min(200 if idle == 0 else 20, max_iter - run.spent))

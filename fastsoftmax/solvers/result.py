@@ -20,13 +20,17 @@ class Result(NamedTuple):
 
 
 class Stop:
-    """Whether a point is good enough: its largest gradient entry and its duality gap are at most tol."""
+    """Whether a point is good enough: its largest gradient entry and its duality gap are at most tol.
 
-    def __init__(self, tol: float) -> None:
-        self.tol = tol
+    tol: what a solver aims at. judge: whether a point, rounded as it will be stored, is good enough in float64; it is
+    asked where the compute type is less than that.
+    """
+
+    def __init__(self, tol: float, judge: Callable[[Array], bool] = lambda theta: False) -> None:
+        self.tol, self.judge = tol, judge
 
     def __call__(self, problem: Problem, theta: Array, value: float, gradient: Array) -> bool:
-        if not problem.optimality(theta, gradient) <= self.tol:
+        if not problem.optimality(theta, gradient) <= self.tol or problem.far(value, gradient, self.tol):
             return False
         gap = problem.gap(theta, value, gradient)
         return bool(np.isnan(gap) or gap <= self.tol)

@@ -1,0 +1,155 @@
+"""Fits to the optimum, against scikit-learn: one process, taking turns, warm; prints the README's table.
+
+Run: python -m pip install '.[peers]' && python benchmarks/compare_fits.py [mnist] [probe] [text] [l1] [cv] [small] [intelex]
+
+F is evaluated in float64 by a function of this file that imports nothing of fastsoftmax. Where a rival stops short of
+the optimum, its F is printed, and the time is that of reaching it. scikit-learn-intelex is patched in last: then
+scikit-learn is no longer itself.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from suite.problems import mnist_float, probe, sparse_text
+
+from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV
+
+OPTIMA = {1.0: 0.2321177, 0.01: 0.3641789}  # of MNIST
+TOLERANCES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+
+
+def objective(model: Any, X: Any, y: Any) -> float:
+    """F in float64, in slices of rows."""
+    coef, intercept = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+    l1_ratio, total = float(model.l1_ratio or 0), 0.0
+    for start in range(0, X.shape[0], 10000):
+        part = X[start : start + 10000]
+        Z = part.astype(np.float64) @ coef.T + intercept
+        total += float((logsumexp(Z, axis=1) - Z[np.arange(len(Z)), y[start : start + 10000]]).sum())
+    norms = 0.5 * (1 - l1_ratio) * (coef**2).sum() + l1_ratio * np.abs(coef).sum()
+    return (total + norms / model.C) / X.shape[0]
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def median(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds, the calls taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    return {name: float(np.median(t)) for name, t in times.items()}
+
+
+def line(title: str, ours: float, theirs: float, remark: str = "") -> None:
+    print(f"| {title} | {ours:.3g} s | {theirs:.3g} s | **{theirs / ours:.1f}x** | {remark} |", flush=True)
+
+
+def largest_tolerance(X: Any, y: Any, wanted: float, **options: Any) -> tuple[float, Any]:
+    """The largest tol whose fit ends at F <= wanted."""
+    for tol in TOLERANCES:
+        model = SoftmaxRegression(tol=tol, **options).fit(X, y)
+        if objective(model, X, y) <= wanted:
+            return tol, model
+    raise SystemExit(f"no tolerance reaches F = {wanted}")
+
+
+def mnist(rival: Any = LogisticRegression, name: str = "scikit-learn") -> None:
+    X, y = mnist_float()
+    for C, best in OPTIMA.items():
+        theirs = rival(C=C, tol=1e-4, max_iter=1000)
+        tol, model = largest_tolerance(X, y, best + 1e-5, C=C)
+        default = SoftmaxRegression(C=C)
+        found = median({"reach": lambda m=model: m.fit(X, y), "default": lambda m=default: m.fit(X, y)}, 5)  # type: ignore[misc]
+        slow = seconds(lambda m=theirs: m.fit(X, y))  # type: ignore[misc]
+        off = objective(theirs, X, y) - best
+        line(f"MNIST, C={C:g}, to F* + 1e-5 (tol={tol:g})", found["reach"], slow, f"{name} stops at F* + {off:.1e}")
+        gap = f"gap {default.duality_gap_:.1e}, F* + {objective(default, X, y) - best:.1e}"
+        line(f"MNIST, C={C:g}, default fit", found["default"], slow, gap)
+    if name == "scikit-learn":
+        sharp = SoftmaxRegression(tol=1e-6)
+        took = median({"sharp": lambda: sharp.fit(X, y)}, 3)["sharp"]
+        print(f"| MNIST, C=1, tol=1e-6 | {took:.3g} s | | | gap {sharp.duality_gap_:.1e} |", flush=True)
+
+
+def to_their_f(title: str, X: Any, y: Any, theirs: Any, rounds: int = 3, **options: Any) -> None:
+    """The time to F where the rival stops."""
+    SoftmaxRegression(**options).fit(X, y)
+    theirs.fit(X, y)
+    wanted = objective(theirs, X, y)
+    tol, model = largest_tolerance(X, y, wanted + 1e-7 * abs(wanted), **options)
+    found = median({"ours": lambda: model.fit(X, y), "theirs": lambda: theirs.fit(X, y)}, rounds)
+    remark = f"F {objective(model, X, y):.6f} and {wanted:.6f}, gap {model.duality_gap_:.0e}"
+    line(f"{title} (tol={tol:g})", found["ours"], found["theirs"], remark)
+
+
+def probes() -> None:
+    for spread in (0.05, 0.15):
+        X, y = probe(spread)
+        to_their_f(f"probe 20000 x 768 x 200, spread {spread}", X, y, LogisticRegression(max_iter=1000))
+
+
+def text() -> None:
+    to_their_f("CSR 20000 x 100000 x 20", *sparse_text(), LogisticRegression(max_iter=1000))
+
+
+def l1() -> None:
+    X, y = mnist_float()
+    X, y = X[:10000], y[:10000]
+    theirs = LogisticRegression(C=0.1, l1_ratio=1.0, solver="saga", max_iter=100, tol=0.0)
+    to_their_f("L1, 10000 of MNIST, C=0.1", X, y, theirs, 1, C=0.1, l1_ratio=1.0)
+
+
+def cv() -> None:
+    X, y = mnist_float()
+    X, y = X[:10000], y[:10000]
+    ours = SoftmaxRegressionCV(Cs=10, cv=3).fit(X[:1000], y[:1000])
+    theirs = LogisticRegressionCV(Cs=10, cv=3, l1_ratios=(0.0,), scoring="accuracy", use_legacy_attributes=False)
+    found = median({"ours": lambda: ours.fit(X, y), "theirs": lambda: theirs.fit(X, y)}, 1)
+    remark = f"best scores {ours.scores_.mean(0).max():.4f} and {np.mean(theirs.scores_, axis=0).max():.4f}"
+    line("10 Cs x 3 folds, 10000 of MNIST", found["ours"], found["theirs"], remark)
+
+
+def small() -> None:
+    for load in (load_iris, load_wine, load_digits):
+        X, y = load(return_X_y=True)
+        ours, theirs = SoftmaxRegression().fit(X, y), LogisticRegression()
+        for m, name in ((theirs, "max_iter=100"), (LogisticRegression(max_iter=1000), "max_iter=1000")):
+            found = median({"ours": lambda: ours.fit(X, y), "theirs": lambda m=m: m.fit(X, y)}, 15)  # type: ignore[misc]  # noqa: B023
+            line(f"{load.__name__[5:]}, against {name}", found["ours"], found["theirs"])
+
+
+def intelex() -> None:
+    try:
+        from sklearnex.linear_model import LogisticRegression as Patched
+    except ImportError:
+        print("| scikit-learn-intelex is not installed |")
+        return
+    mnist(Patched, "intelex")
+
+
+PARTS = {"mnist": mnist, "probe": probes, "text": text, "l1": l1, "cv": cv, "small": small, "intelex": intelex}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them by default")
+    warnings.simplefilter("ignore")
+    print("| fit | fastsoftmax | rival | | |\n|---|---|---|---|---|")
+    for part in parser.parse_args().parts or PARTS:
+        PARTS[part]()  # type: ignore[operator]
+
+
+if __name__ == "__main__":
+    main()
