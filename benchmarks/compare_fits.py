@@ -1,6 +1,6 @@
 """Fits to the optimum, against scikit-learn: one process, taking turns, warm; prints the README's table.
 
-Run: python -m pip install '.[peers]' && python benchmarks/compare_fits.py [mnist] [probe] [text] [l1] [cv] [small] [intelex]
+Run: python -m pip install . && python benchmarks/compare_fits.py [mnist] [probe] [text] [l1] [cv] [small] [intelex]
 
 F is evaluated in float64 by a function of this file that imports nothing of fastsoftmax. Where a rival stops short of
 the optimum, its F is printed, and the time is that of reaching it. scikit-learn-intelex is patched in last: then

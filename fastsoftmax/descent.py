@@ -69,12 +69,13 @@ class Descent:
         """Go on from what `saved` returned, perhaps over other data, of another layout."""
         objective, state = self.objective, self.state
         for name in ("coef", "coef_first", "coef_second", "coef_average"):
-            if len(to := getattr(state, name)):
+            if len(to := getattr(state, name)) and name in weights:
                 objective.design.pack(weights[name], objective.c, objective.plan, to)
         for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers"):
-            if len(to := getattr(state, name)):
+            fresh = name == "powers" and "coef_second" not in weights  # then Adam begins here
+            if len(to := getattr(state, name)) and name in weights and not fresh:
                 to[...] = weights[name]
-        self.averaged = averaged
+        self.averaged = averaged if "coef_average" in weights else 0
         current = np.zeros(objective.c, objective.dtype)
         current[: len(state.intercept)] = state.intercept
         self.W, self.b = objective.fold(self.weights(False)[0], current)

@@ -122,6 +122,15 @@ class Design:
         """What holds X."""
         raise NotImplementedError
 
+    def lowest(self, weights: Array) -> float:
+        """The least product of a raw row with these weights."""
+        low, raw = np.inf, self.mapped(1.0, 0.0)
+        for start in range(0, self.n, 1024):
+            rows = np.empty((min(1024, self.n - start), self.m))
+            raw.block(start, start + len(rows), rows)
+            low = min(low, float((rows @ weights).min()))
+        return low
+
     def block(self, start: int, stop: int, out: Array) -> None:
         """Rows start..stop of the features, mapped, into out (rows, m)."""
         raise NotImplementedError
@@ -185,7 +194,7 @@ class Dense(Design):
         return (self.X,)
 
     def largest(self, columns: Array) -> Array:
-        return np.abs(self.X[:, columns]).max(0, initial=0).astype(np.float64)
+        return np.asarray(np.abs(self.X[:, columns]).max(0, initial=0), np.float64)
 
     def rows(self, index: Array) -> "Dense":
         return Dense(self.X[index], self.scale, self.shift)

@@ -1,10 +1,12 @@
 """SoftmaxRegression: the exact optimum of softmax regression behind scikit-learn's face."""
 
+import contextlib
 import functools
 import logging
 import math
 import sys
 import warnings
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -88,6 +90,8 @@ class Labels:
         if self.soft:
             self.classes = np.arange(array.shape[1])
             self.codes: Array = check_array(array, dtype=[np.float64, np.float32], input_name="y")
+            if known is not None and not np.array_equal(known, self.classes):
+                raise ValueError(f"y has probabilities of {len(self.classes)} classes, the first call named {known}")
         else:
             if array.ndim == 2:
                 text = "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
@@ -121,8 +125,8 @@ class Labels:
         )
 
 
-def standardized(design: Design, targets: CheckedTargets) -> Design:
-    """The design mapped to columns of weighted mean 0 and deviation 1; constant columns keep their scale."""
+def standardized(design: Design, targets: CheckedTargets, center: bool) -> Design:
+    """The design mapped to columns of deviation 1 and, if asked, mean 0; constant columns keep their scale."""
     weight = targets.kernel.weight
     mean = design.moments(weight)[0] / targets.total
     off, squares = design.moments(weight, mean)
@@ -131,7 +135,7 @@ def standardized(design: Design, targets: CheckedTargets) -> Design:
     scale = 1 / np.sqrt(np.where(constant | (variance == 0), 1, variance))
     if design.dtype == np.float32 and (np.abs(mean) * scale).max() > 100:
         design = design.in_double()
-    return design.mapped(scale, mean)
+    return design.mapped(scale, mean if center else 0.0)
 
 
 class Fit:
@@ -142,18 +146,22 @@ class Fit:
     ) -> None:
         self.estimator, self.labels, self.store = estimator, labels, design.stored_dtype
         self.c, self.sibling = len(labels.classes), sibling
-        targets = labels.targets(
-            design.n, design.dtype, sample_weight, estimator.class_weight, estimator.label_smoothing
-        )
+        targets = labels.targets(design.n, np.float64, sample_weight, estimator.class_weight, estimator.label_smoothing)
         totals = targets.class_totals(self.c)
         if not totals.sum() > 0:
             raise ValueError("there is nothing to fit: all weights are 0")
-        self.active = np.flatnonzero((totals > 0) | (targets.kernel.smoothing > 0))
+        weight = targets.kernel.weight
+        if len(weight) and not weight.all():  # rows that weigh nothing would be in samples
+            kept = np.flatnonzero(weight)
+            design, targets = design.rows(kept), targets.rows(kept, self.c)
+        everywhere = targets.kernel.smoothing > 0 or not estimator.fit_intercept
+        self.active = np.flatnonzero((totals > 0) | everywhere)  # the others' intercepts would go to -inf
+        self.whole = targets
         if len(self.active) < self.c:
             targets = targets.only(self.active, self.c)
         self.targets = targets
-        self.design = standardized(design, targets) if estimator.standardize else design
-        self.binary = len(self.active) == 2
+        self.design = standardized(design, targets, estimator.fit_intercept) if estimator.standardize else design
+        self.binary = self.c == 2 and len(self.active) == 2
 
     @functools.cached_property
     def base(self) -> Problem:
@@ -187,9 +195,10 @@ class Fit:
     def run(self, C: float, l1_ratio: float, start: Array | None = None) -> Outcome:
         """Minimise F from `start`, by default from 0."""
         estimator, solver = self.estimator, self.estimator.solver
+        self.penalty = C, l1_ratio
         if len(self.active) == 1:
             zero = np.zeros((1, self.design.m), self.store)
-            return Outcome(np.zeros(0), zero, np.zeros(1, self.store), 1, 0.0, 0.0, 0.0, True, "none")
+            return self.settle(Outcome(np.zeros(0), zero, np.zeros(1, self.store), 1, 0.0, 0.0, 0.0, True, "none"))
         problem = self.problem(C, l1_ratio)
         name = choose(problem) if solver == "auto" else THEIRS.get(solver, solver)
         name = "lbfgs" if name == "proximal" and not problem.l1 else name
@@ -201,26 +210,39 @@ class Fit:
             logger.info("iteration %d: F %.9g, largest gradient entry or decrement %.3g", iteration, value, size)
 
         theta = np.zeros(problem.size) if start is None else start
-        return minimise(problem, theta, name, estimator.tol, estimator.max_iter, self.store, report)
+        return self.settle(minimise(problem, theta, name, estimator.tol, estimator.max_iter, self.store, report))
 
-    def parameters(self, outcome: Outcome, X: Any) -> tuple[Array, Array, float]:
-        """coef_ and intercept_ of all classes, and by how much classes without weight raise F."""
+    def settle(self, outcome: Outcome) -> Outcome:
+        """With the rows of all classes, judged again where some weigh nothing.
+
+        Their intercepts are finite, and so low that F rises by less than a tenth of tol. Without them F* is the same.
+        """
         if len(self.active) == self.c:
-            return outcome.coef, outcome.intercept, 0.0
+            return outcome
         coef, intercept = outcome.coef, outcome.intercept
-        if self.binary:
-            coef, intercept = np.concatenate([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
-        every, shift = np.zeros((self.c, coef.shape[1]), coef.dtype), np.zeros(self.c, coef.dtype)
+        every, shift = np.zeros((self.c, coef.shape[1]), coef.dtype), np.zeros(self.c)
         every[self.active], shift[self.active] = coef, intercept
-        missing, rise = self.c - len(self.active), 0.1 * max(self.estimator.tol, 1e-10)
-        lowest = float(np.min(X @ coef.mean(0, dtype=np.float64))) + float(intercept.mean())
         others = np.delete(np.arange(self.c), self.active)
-        if self.estimator.fit_intercept:
-            shift[others] = lowest + math.log(rise / missing)
+        lowest = self.design.lowest(coef.mean(0, dtype=np.float64)) + float(intercept.mean())
+        shift[others] = lowest + math.log(0.1 * max(self.estimator.tol, 1e-10) / len(others))
         shift -= shift.mean()
         if self.c == 2:
-            return (every[1:] - every[:1]), (shift[1:] - shift[:1]), rise
-        return every, shift, rise
+            every, shift = every[1:] - every[:1], shift[1:] - shift[:1]
+        shift = shift.astype(coef.dtype)
+        C, l1_ratio = self.penalty
+        share = 1 / (C * self.targets.total) if math.isfinite(C) else 0.0
+        problem = Problem(
+            self.design, self.whole, self.c, l1=l1_ratio * share, l2=(1 - l1_ratio) * share, fit_intercept=True,
+            binary=self.c == 2, dtype=np.float64,
+        )  # fmt: skip
+        theta = problem.loaded(every, shift)
+        value, gradient = problem.loss_gradient(theta)
+        optimality, value = problem.optimality(theta, gradient), value + problem.l1_norm(theta)
+        gap, tol = outcome.gap + value - outcome.value, self.estimator.tol
+        converged = optimality <= tol and (np.isnan(gap) or gap <= tol)
+        return outcome._replace(
+            coef=every, intercept=shift, value=value, optimality=optimality, gap=gap, converged=bool(converged)
+        )
 
 
 class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]
@@ -230,6 +252,17 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+    @contextlib.contextmanager
+    def _unchanged_if_refused(self) -> Iterator[None]:
+        """Attributes that a call set go away again, and others come back, if it raises."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
         """Checked, in scikit-learn's words; uint8 stays."""
@@ -293,7 +326,10 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
             coef, intercept = np.concatenate([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
         plain = (bool, int, float, str, type(None))
         settings = {name: value for name, value in self.get_params(deep=False).items() if isinstance(value, plain)}
-        return SoftmaxModel(coef, intercept, self.classes_, {"estimator": type(self).__name__, **settings})
+        classes = self.classes_
+        if classes.dtype == object and all(isinstance(label, str) for label in classes):
+            classes = classes.astype(str)
+        return SoftmaxModel(coef, intercept, classes, {"estimator": type(self).__name__, **settings})
 
 
 class SoftmaxRegression(SoftmaxClassifier):
@@ -448,15 +484,15 @@ class SoftmaxRegression(SoftmaxClassifier):
             If `tol` was not reached within `max_iter` iterations, or cannot be.
         """
         penalty = self._check_parameters()
-        X, y, sample_weight = self._checked(X, y, sample_weight)
-        with Verbose(self.verbose):
-            fit = Fit(self, as_design(X), Labels(y), sample_weight)
-            outcome = fit.run(penalty.C, penalty.l1_ratio, fit.start())
-        coef, intercept, rise = fit.parameters(outcome, X)
-        self.classes_, self.coef_, self.intercept_ = fit.labels.classes, coef, intercept
+        with self._unchanged_if_refused():
+            X, y, sample_weight = self._checked(X, y, sample_weight)
+            with Verbose(self.verbose):
+                fit = Fit(self, as_design(X), Labels(y), sample_weight)
+                outcome = fit.run(penalty.C, penalty.l1_ratio, fit.start())
+        self.classes_, self.coef_, self.intercept_ = fit.labels.classes, outcome.coef, outcome.intercept
         self.n_iter_ = np.array([max(min(1, self.max_iter), outcome.n_iter)], np.int32)
-        self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap + rise
-        self.objective_, self.converged_, self.solver_ = outcome.value + rise, outcome.converged, outcome.solver
+        self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap
+        self.objective_, self.converged_, self.solver_ = outcome.value, outcome.converged, outcome.solver
         if not outcome.converged:
             self._warn(outcome)
         return self
@@ -483,11 +519,11 @@ class SoftmaxRegression(SoftmaxClassifier):
         if outcome.n_iter >= self.max_iter:
             hint = f"Increase the number of iterations (max_iter={self.max_iter})"
         else:
-            hint = "Rounding allows no more: use float64 data"
+            hint = "Rounding allows no more"
         warnings.warn(
             f"{name} failed to converge after {outcome.n_iter} iteration(s): the largest gradient entry is "
-            f"{outcome.optimality:.2g}{gap}, tol={self.tol:g}. {hint}, increase tol, scale the data "
-            "(standardize=True) or choose a smaller C.",
+            f"{outcome.optimality:.2g}{gap}, tol={self.tol:g}. {hint}, increase tol, use float64 data, scale "
+            "the data (standardize=True) or choose a smaller C.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -1,11 +1,13 @@
 """SoftmaxSGDClassifier: the trainer behind scikit-learn's face."""
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
@@ -64,7 +66,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
     momentum : float, default 0.0
     nesterov : bool, default False
     l2 : float, default 1e-4
-        l2 / 2 times the squared norm of coef is added to the mean loss.
+        l2 / 2 times the squared norm of `coef_` is added to the mean loss.
     label_smoothing : float, default 0.0
     fit_intercept, shuffle : bool, default True
     class_weight : dict or "balanced", optional
@@ -193,16 +195,20 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         FloatingPointError
             If the loss is no longer finite: learning_rate is too large.
         """
-        X, y, sample_weight = self._checked(X, y, sample_weight)
-        labels = Labels(y)
-        going_on = self.warm_start and hasattr(self, "_progress")
-        if going_on and not np.array_equal(labels.classes, self.classes_):
-            raise ValueError(f"with warm_start the classes must stay {self.classes_}, got {labels.classes}")
-        design = as_design(X)
-        targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
-        watch = PlateauWatch(self.tol, self.n_iter_no_change)
-        self._train(design, labels, targets, self._progress if going_on else None, self.max_epochs, [watch])
+        with self._unchanged_if_refused():
+            going_on = self.warm_start and hasattr(self, "_progress")
+            X, y, sample_weight = self._checked(X, y, sample_weight, reset=not going_on)
+            labels = Labels(y)
+            if going_on and not np.array_equal(labels.classes, self.classes_):
+                raise ValueError(f"with warm_start the classes must stay {self.classes_}, got {labels.classes}")
+            design = as_design(X)
+            targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
+            watch = PlateauWatch(self.tol, self.n_iter_no_change)
+            self._train(design, labels, targets, self._progress if going_on else None, self.max_epochs, [watch])
         self.n_iter_ = len(self.history_)
+        if self.tol is not None and self.n_iter_ == self.max_epochs and not self.early_stopping:
+            text = f"the loss still fell after max_epochs={self.max_epochs}: increase max_epochs, tol or learning_rate"
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
@@ -232,12 +238,12 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             raise ValueError(
                 f"partial_fit has no last step: schedule must be one of {OPEN_ENDED}, got {self.schedule!r}"
             )
-        first = _check_partial_fit_first_call(self, classes)
-        X, y, sample_weight = self._checked(X, y, sample_weight, reset=first)
-        labels = Labels(y, self.classes_)
-        design = as_design(X)
-        targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
-        self._train(design, labels, targets, getattr(self, "_progress", None), 1, [])
+        with self._unchanged_if_refused():
+            first = _check_partial_fit_first_call(self, classes)
+            X, y, sample_weight = self._checked(X, y, sample_weight, reset=first)
+            labels, design = Labels(y, self.classes_), as_design(X)
+            targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
+            self._train(design, labels, targets, getattr(self, "_progress", None), 1, [])
         self.n_iter_ = 1
         return self
 
@@ -245,11 +251,14 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         self, design: Design, labels: Labels, targets: CheckedTargets, start: Progress | None, epochs: int,
         callbacks: list[Any],
     ) -> None:  # fmt: skip
-        rate, unit = self._pace if start is not None else self._choose_pace(design, targets)
+        rate, unit = self._choose_pace(design, targets, start is not None)
+        if start is not None and unit != self._pace[1]:
+            start = start.rescaled(self._pace[1] / unit)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        l2 = float(self.l2) * unit * unit * (2 if len(labels.classes) == 2 else 1)  # two rows share what one is
         trainer = Trainer(
             epochs, self.batch_size, self.optimizer, rate, self.schedule, momentum=self.momentum,
-            nesterov=self.nesterov and self.momentum > 0, l2=float(self.l2) * unit * unit, seed=seed,
+            nesterov=self.nesterov and self.momentum > 0, l2=l2, seed=seed,
             fit_intercept=self.fit_intercept, shuffle=self.shuffle, average=self.average,
             early_stopping=self.early_stopping and epochs > 1, patience=self.n_iter_no_change,
             validation_fraction=self.validation_fraction, progress=self.verbose > 0,
@@ -263,10 +272,12 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.coef_, self.intercept_, self.t_ = coef, intercept, self._progress.steps if self._progress else 0
 
-    def _choose_pace(self, design: Design, targets: CheckedTargets) -> tuple[float, float]:
+    def _choose_pace(self, design: Design, targets: CheckedTargets, going_on: bool) -> tuple[float, float]:
         """The learning rate, and the scale of the features that it is meant for."""
         if not isinstance(self.learning_rate, str):
             return float(self.learning_rate), 1.0
+        if going_on:
+            return self._pace
         rate, unit = suited(design, targets)
         return (ADAM_RATE if self.optimizer == "adam" else rate), unit
 

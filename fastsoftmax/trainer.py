@@ -35,6 +35,12 @@ class Progress(NamedTuple):
     steps: int
     stream: Any
 
+    def rescaled(self, factor: float) -> "Progress":
+        """The same for features that are scaled 1 / factor times as much."""
+        powers = {"coef": factor, "coef_average": factor, "coef_first": 1 / factor, "coef_second": 1 / factor**2}
+        weights = {name: part * part.dtype.type(powers.get(name, 1.0)) for name, part in self.weights.items()}
+        return self._replace(weights=weights)
+
 
 class Validation(NamedTuple):
     """Rows that are only looked at."""
@@ -419,7 +425,8 @@ class _Run:
         rates = learning_rates(
             trainer.schedule, trainer.learning_rate, first, first + self.per_epoch, steps, self.per_epoch
         )
-        averaging = self.averages and epoch >= (0 if trainer.average is True else trainer.average)
+        before = self.before // self.per_epoch
+        averaging = self.averages and epoch + before >= (0 if trainer.average is True else trainer.average)
         size = descent.batches_per_slice()
         for t in range(0, self.per_epoch, size):
             descent.run(order, rates, t, min(t + size, self.per_epoch), averaging)

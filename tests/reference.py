@@ -92,7 +92,7 @@ def optimum(X, Y, l2, l1=0.0, weight=None, fit_intercept=True):
     """The least F, by L-BFGS-B in float64 over positive and negative parts: slow, and sure."""
     from scipy.optimize import minimize
 
-    (n, m), c = np.shape(X), Y.shape[1]
+    m, c = np.shape(X)[1], Y.shape[1]
     k = c * m
 
     def value(theta):

@@ -238,6 +238,116 @@ def test_a_class_without_weight_is_left_out(rng):
     assert two.predict(X).all()
 
 
+def truth(model, X, Y, l2, l1=0.0, weight=None, fit_intercept=True):
+    """F of what is stored, and the least F."""
+    coef, intercept = both_rows(model)
+    factor = 2 if len(model.coef_) == 1 else 1
+    best, _, _ = reference.optimum(X, Y, factor * l2, l1, weight, fit_intercept)
+    return reference.objective(X, Y, coef, intercept, l2, l1, weight), best
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("c", [2, 3, 4])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+def test_certificates_with_a_class_without_weight(rng, fit_intercept, c, l1_ratio):
+    """What is stated is of the stored coefficients of all classes; without an intercept the class is fitted along."""
+    X, y = problem(rng, c=c)
+    weight = np.where(y == c - 1, 0.0, 1.0)
+    l1, l2 = l1_ratio / weight.sum(), (1 - l1_ratio) / weight.sum()
+    model = SoftmaxRegression(tol=1e-6, l1_ratio=l1_ratio, fit_intercept=fit_intercept).fit(X, y, weight)
+    F, best = truth(model, X, one_hot(y), l2, l1, weight, fit_intercept)
+    np.testing.assert_allclose(model.objective_, F, rtol=1e-9, atol=1e-12)
+    assert F - best <= model.duality_gap_ + 1e-7
+    assert model.converged_
+
+
+@pytest.mark.parametrize("options", [{"solver": "lbfgs"}, {"l1_ratio": 1.0}, {"solver": "newton"}])
+def test_samples_of_rows_have_weight(rng, options):
+    """Every other row weighs nothing: the very rows that an evenly spaced sample takes."""
+    n = 2000
+    X, y = problem(rng, n=n, c=3)
+    weight = np.arange(n) % 2.0
+    model = SoftmaxRegression(**options).fit(X, y, weight)
+    same = SoftmaxRegression(**options).fit(X[1::2], y[1::2])
+    np.testing.assert_allclose(model.coef_, same.coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [10.0, 1e2, 1e3])
+def test_l1_of_features_with_large_means(rng, mean):
+    X, y = problem(rng, n=150, m=4, c=3)
+    plain = SoftmaxRegression(l1_ratio=1.0, tol=1e-7).fit(X, y)
+    model = SoftmaxRegression(l1_ratio=1.0, tol=1e-5).fit(X + mean, y)
+    assert model.converged_
+    np.testing.assert_allclose(model.coef_, plain.coef_, atol=1e-3)
+
+
+def test_probabilities_that_nearly_sum_to_one(rng):
+    X, y = problem(rng)
+    Y = rng.dirichlet(np.ones(4), len(y))
+    model = SoftmaxRegression(tol=1e-9).fit(X, Y * 1.0005)
+    np.testing.assert_allclose(model.coef_, SoftmaxRegression(tol=1e-9).fit(X, Y).coef_, atol=1e-8)
+
+
+def test_standardize_sparse_with_means_of_a_million(rng):
+    X, y = problem(rng, c=3)
+    X = X + 1e6
+    dense = SoftmaxRegression(standardize=True).fit(X, y)
+    sparse = SoftmaxRegression(standardize=True).fit(scipy.sparse.csr_array(X), y)
+    np.testing.assert_allclose(sparse.objective_, dense.objective_, rtol=1e-9)
+
+
+def test_standardize_without_an_intercept_only_scales(rng):
+    X, y = problem(rng, c=3)
+    X = X * [1, 10, 100, 1, 1, 1] + 3
+    model = SoftmaxRegression(standardize=True, fit_intercept=False, tol=1e-8).fit(X, y)
+    assert not model.intercept_.any()
+    same = SoftmaxRegression(fit_intercept=False, tol=1e-8).fit(X / X.std(0), y)
+    np.testing.assert_allclose(model.coef_ * X.std(0), same.coef_, atol=1e-6)
+
+
+def test_standardize_with_l1(rng):
+    X, y = problem(rng, c=3)
+    X = X * [1, 10, 100, 1, 1, 1]
+    model = SoftmaxRegression(standardize=True, l1_ratio=1.0, C=0.1, tol=1e-8).fit(X, y)
+    same = SoftmaxRegression(l1_ratio=1.0, C=0.1, tol=1e-8).fit(StandardScaler().fit_transform(X), y)
+    np.testing.assert_allclose(model.coef_ * X.std(0), same.coef_, atol=1e-6)
+
+
+def test_bytes_that_are_stored_twice_are_added(rng):
+    X, y = problem(rng, m=3, c=3)
+    X = (np.abs(X) * 80).clip(0, 200).astype(np.uint8)
+    S = scipy.sparse.csr_matrix(X)
+    rows, columns = S.nonzero()
+    twice = scipy.sparse.csr_matrix((120, 3), dtype=np.uint8)
+    order = np.argsort(np.r_[rows, rows], kind="stable")
+    twice.data, twice.indices = np.r_[S.data, S.data][order], np.r_[columns, columns][order].astype(np.int32)
+    twice.indptr = 2 * S.indptr
+    twice.has_canonical_format = False
+    np.testing.assert_allclose(
+        SoftmaxRegression(tol=1e-8).fit(twice, y).coef_, SoftmaxRegression(tol=1e-8).fit(X * 2.0, y).coef_, atol=1e-7
+    )
+
+
+def test_a_tolerance_of_zero_ends(rng):
+    X, y = problem(rng)
+    for solver in ("lbfgs", "newton", "proximal"):
+        model = SoftmaxRegression(solver=solver, tol=0.0)
+        with pytest.warns(ConvergenceWarning, match="Rounding"):
+            model.fit(X, y)
+        assert model.n_iter_[0] < 300
+        assert model.optimality_ < 1e-12
+
+
+def test_a_refused_fit_leaves_the_features_alone(rng):
+    X, y = problem(rng)
+    model = SoftmaxRegression().fit(X, y)
+    for bad in ((X[:, :5], y * 0), (X[:, :5], y, -np.ones(120)), (X[:, :5], rng.random((120, 3)))):
+        with pytest.raises(ValueError, match=r"classes|[Nn]egative|sum to 1"):
+            model.fit(*bad)
+    assert model.n_features_in_ == 6
+    assert model.predict(X).shape == (120,)
+
+
 HARD = {
     "separable": lambda X, y: (X + 100.0 * y[:, None], y, {"C": 1e3}),
     "constant": lambda X, y: (np.c_[X, np.ones(len(X))], y, {}),
@@ -367,9 +477,9 @@ def test_deprecated_parameters_warn_as_in_scikit_learn(rng):
     np.testing.assert_array_equal(a.coef_, SoftmaxRegression(l1_ratio=1.0).fit(X, y).coef_)
     with pytest.warns(FutureWarning, match="n_jobs"):
         SoftmaxRegression(n_jobs=1).fit(X, y)
-    with pytest.warns(UserWarning, match="ignore the C"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        b = SoftmaxRegression(None, C=2.0, tol=1e-8).fit(X, y)
+    none = SoftmaxRegression(None, C=2.0, tol=1e-8)
+    with pytest.warns((UserWarning, FutureWarning), match="ignore the C|deprecated"):
+        b = none.fit(X, y)
     np.testing.assert_array_equal(b.coef_, SoftmaxRegression(C=np.inf, tol=1e-8).fit(X, y).coef_)
 
 

@@ -16,14 +16,14 @@ LAYOUTS = {"dense": np.asarray, "csr": scipy.sparse.csr_array}
 SHAPES = [(1, 1), (7, 3), (50, 12), (67, 33), (130, 67)]
 
 
-def random_X(rng, n, m, dtype, layout):
+def random_rows(rng, n, m, dtype, layout):
     X = np.where(rng.random((n, m)) < 0.4, rng.standard_normal((n, m)) * 3, 0)
     X = np.abs(X).astype(dtype) if dtype == np.uint8 else X.astype(dtype)
     return X, as_design(LAYOUTS[layout](X))
 
 
 def make(rng, layout, dtype=np.float64, c=4, m=6, **options):
-    X, design = random_X(rng, 90, m, dtype, layout)
+    X, design = random_rows(rng, 90, m, dtype, layout)
     y, weight = rng.integers(0, c, 90), rng.random(90)
     kernel = np.float64 if dtype == np.float64 else np.float32
     settings = {"l1": 0.0, "l2": 0.1, "fit_intercept": True, "binary": c == 2} | options
@@ -39,7 +39,7 @@ def test_sparse_and_dense_loss_gradient(rng, layout, dtype, c, shape):
     import fastsoftmax as fs
 
     n, m = shape
-    X, _ = random_X(rng, n, m, dtype, layout)
+    X, _ = random_rows(rng, n, m, dtype, layout)
     y, weight = rng.integers(0, c, n), rng.random(n)
     coef, intercept = rng.standard_normal((c, m)) * 0.3, rng.standard_normal(c)
     found = fs.loss_gradient(LAYOUTS[layout](X), y, coef, intercept, sample_weight=weight, l2=0.1, scale=0.5)
@@ -70,7 +70,7 @@ def test_csr_of_any_form_means_the_same(rng):
     """Unsorted, with duplicates, 64-bit indices, other formats: the same bytes as the canonical form."""
     import fastsoftmax as fs
 
-    X, _ = random_X(rng, 40, 9, np.float64, "dense")
+    X, _ = random_rows(rng, 40, 9, np.float64, "dense")
     S, y, coef = scipy.sparse.csr_matrix(X), rng.integers(0, 3, 40), rng.standard_normal((3, 9))
     wanted = fs.loss_gradient(S, y, coef)
     mixed = S.copy()
@@ -139,7 +139,7 @@ def test_hessp_over_very_many_sparse_features(rng):
 @pytest.mark.parametrize("shape", [*SHAPES, (800, 100)])
 def test_grams(rng, layout, dtype, shape):
     n, m = shape
-    X, design = random_X(rng, n, m, dtype, layout)
+    X, design = random_rows(rng, n, m, dtype, layout)
     shift, scale, weights = rng.standard_normal(m), rng.random(m) + 0.5, rng.random((3, n))
     kernel = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     found = grams(design.mapped(scale, shift), kernel, weights, True)
@@ -152,7 +152,7 @@ def test_grams(rng, layout, dtype, shape):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_moments(rng, layout, weighted):
-    X, design = random_X(rng, 500, 7, np.float32, layout)
+    X, design = random_rows(rng, 500, 7, np.float32, layout)
     weight, center = rng.random(500) if weighted else np.zeros(0), rng.standard_normal(7)
     w = weight if weighted else np.ones(500)
     total, squares = design.moments(weight, center)

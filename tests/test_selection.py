@@ -46,7 +46,9 @@ def test_cross_validation_agrees_with_scikit_learn(rng, binary, weighted):
         Cs=Cs, cv=cv, scoring="neg_log_loss", tol=1e-8, max_iter=10000, l1_ratios=(0.0,), use_legacy_attributes=False
     ).fit(X, y, weight)
     assert ours.scores_.shape == (3, 1, 3)
-    assert ours.coefs_paths_.shape == (3, 1, 3, 1 if binary else 3, 4)
+    assert ours.coefs_paths_.shape == (3, 1, 3, 1 if binary else 3, 5)
+    np.testing.assert_allclose(ours.coefs_paths_, theirs.coefs_paths_, atol=2e-2)
+    np.testing.assert_allclose(ours.score(X, y), theirs.score(X, y), rtol=1e-3)
     np.testing.assert_allclose(ours.scores_[:, 0], np.squeeze(theirs.scores_), rtol=1e-3, atol=1e-4)
     assert ours.C_ == theirs.C_
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-2)
@@ -69,6 +71,9 @@ def test_options_of_cross_validation(rng):
     np.testing.assert_allclose(sparse.coef_, dense.coef_, atol=2e-2)
     names = np.array(["a", "b", "c"])[y]
     assert SoftmaxRegressionCV(Cs=[1.0], cv=3).fit(X, names).predict(X[:1])[0] == "a"
+    balanced = SoftmaxRegressionCV(Cs=[1.0], cv=3, class_weight="balanced", tol=1e-7).fit(X[:120], y[:120])
+    single = SoftmaxRegression(class_weight="balanced", tol=1e-7).fit(X[:120], y[:120])
+    np.testing.assert_allclose(balanced.coef_, single.coef_, atol=1e-5)
     assert mean.to_model().predict(X[:1])[0] == 0
 
 
@@ -89,7 +94,10 @@ def test_bad_options(options, message):
 
 def test_a_path_that_does_not_converge_says_so():
     X, y = load_iris(return_X_y=True)
-    found = fs.path(X, y, Cs=[1.0], max_iter=1, solver="lbfgs")
+    with pytest.warns(ConvergenceWarning, match="1 of 1 fits"):
+        found = fs.path(X, y, Cs=[1.0], max_iter=1, solver="lbfgs")
     assert not found.converged[0]
+    with pytest.raises(TypeError, match="it has no C"):
+        fs.path(X, y, C=1.0)
     with pytest.warns(ConvergenceWarning):
         SoftmaxRegressionCV(Cs=[1.0], cv=3, max_iter=1, solver="lbfgs").fit(X, y)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning
 
 from fastsoftmax import SoftmaxRegression, SoftmaxSGDClassifier, Trainer
 
@@ -17,7 +18,8 @@ def test_it_is_the_trainer(rng):
         seed = int(np.random.RandomState(3).randint(2**31 - 1))
         options = {"batch_size": 32, "learning_rate": 0.01, "schedule": "constant", "momentum": 0.5}
         model = SoftmaxSGDClassifier(max_epochs=4, tol=None, l2=0.01, random_state=3, **options).fit(X, labels)
-        other = Trainer(4, l2=0.01, seed=seed, **options).fit(X, labels)
+        l2 = 0.01 if len(set(labels)) > 2 else 0.02  # of two rows, w and -w halved
+        other = Trainer(4, l2=l2, seed=seed, **options).fit(X, labels)
         coef = other.coef if len(other.coef) > 2 else other.coef[1:] - other.coef[:1]
         np.testing.assert_array_equal(model.coef_, coef)
         assert model.n_iter_ == 4
@@ -89,9 +91,59 @@ def test_defaults_are_good():
     assert SoftmaxRegression().fit(X, y).score(X, y) > 0.98
 
 
+def test_settings_may_change_between_calls():
+    """Moments that were not there begin at 0; a rate is taken as it is; rates and scales go together."""
+    X, y = load_digits(return_X_y=True)
+    for change in ({"optimizer": "adam"}, {"momentum": 0.9}, {"average": True}, {"learning_rate": 1e-3}):
+        model = SoftmaxSGDClassifier(max_epochs=3, warm_start=True, tol=None, random_state=0).fit(X, y)
+        before = model.history_[-1]["loss"]
+        assert model.set_params(**change).fit(X, y).history_[-1]["loss"] < before
+    assert model.history_[-1]["learning_rate"] <= 1e-3
+    with pytest.raises(ValueError, match="features"):
+        model.fit(X[:, :9], y)
+
+
+def test_averaging_begins_in_pieces_too():
+    X, y = load_iris(return_X_y=True)
+    options = {"average": 2, "shuffle": False, "tol": None, "random_state": 0}
+    whole = SoftmaxSGDClassifier(max_epochs=4, **options).fit(X, y)
+    piece = SoftmaxSGDClassifier(**options)
+    for _ in range(4):
+        piece.partial_fit(X, y, classes=[0, 1, 2])
+    np.testing.assert_allclose(piece.coef_, whole.coef_, rtol=1e-12)
+
+
+def test_a_refused_first_call_leaves_nothing():
+    X, y = load_iris(return_X_y=True)
+    model = SoftmaxSGDClassifier()
+    for bad in (X * np.nan, X[:, :0]):
+        with pytest.raises(ValueError, match=r"NaN|feature"):
+            model.partial_fit(bad, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="did not name"):
+        model.partial_fit(X, y, classes=[0, 1])
+    assert vars(model) == vars(SoftmaxSGDClassifier())
+    model.partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="probabilities of 2 classes"):
+        model.partial_fit(X[:, :4], np.full((150, 2), 0.5))
+
+
+def test_the_penalty_is_that_of_coef(rng):
+    """A long run ends near the exact optimum under the same penalty, for two classes too."""
+    X, y = load_iris(return_X_y=True)
+    X = (X - X.mean(0)) / X.std(0)
+    for labels in (y, y == 1):
+        exact = SoftmaxRegression(C=1 / (0.05 * len(y)), tol=1e-8).fit(X, labels)
+        model = SoftmaxSGDClassifier(
+            l2=0.05, batch_size=150, learning_rate=1.0, schedule="constant", max_epochs=3000, tol=None
+        ).fit(X, labels)
+        np.testing.assert_allclose(model.coef_, exact.coef_, atol=2e-3)
+
+
 def test_stopping():
     X, y = load_digits(return_X_y=True)
     assert SoftmaxSGDClassifier(max_epochs=500, random_state=0).fit(X, y).n_iter_ < 500
+    with pytest.warns(ConvergenceWarning, match="max_epochs"):
+        SoftmaxSGDClassifier(max_epochs=2, random_state=0).fit(X, y)
     early = SoftmaxSGDClassifier(max_epochs=300, early_stopping=True, n_iter_no_change=3, random_state=0).fit(X, y)
     assert early.n_iter_ < 300
     assert "validation_accuracy" in early.history_[-1]
