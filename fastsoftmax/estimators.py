@@ -517,7 +517,8 @@ class SoftmaxRegression(SoftmaxClassifier):
         name = outcome.solver if self.solver == "auto" else self.solver
         gap = "" if np.isnan(outcome.gap) else f" and the duality gap {outcome.gap:.2g}"
         if outcome.n_iter >= self.max_iter:
-            hint = f"Increase the number of iterations (max_iter={self.max_iter})"
+            hint = "The max_iter was reached which means the coef_ did not converge. "
+            hint += f"Increase the number of iterations (max_iter={self.max_iter})"
         else:
             hint = "Rounding allows no more"
         warnings.warn(

@@ -128,8 +128,8 @@ class SoftmaxObjective:
             moved = part - total[:, None].astype(np.float64) * self.design.shift
             G += (moved * (self.design.scale * factor)).astype(G.dtype, copy=False)
         else:
-            wider = kind if kind == np.float64 else self.dtype.type
-            G += part * (self.scale.astype(wider) * wider(factor))
+            exact = kind == np.float64
+            G += part * (self.design.scale * factor if exact else self.scale * self.dtype.type(factor))
         g += total * self.dtype.type(factor) if kind != np.float64 else total.astype(kind) * factor
 
     def loss_gradient(

