@@ -1,6 +1,6 @@
 """fastsoftmax and its peers side by side: one process, interleaved, warm; prints a table of ratios as Markdown.
 
-Run: python -m pip install '.[peers]' && python benchmarks/compare.py [softmax] [pass] [epoch] [threads] [memory]
+Run: python -m pip install '.[peers]' && python benchmarks/compare.py [softmax] [pass] [epoch] [threads] [memory] [fits]
 
 A peer that is not installed is left out. Each is raced against fastsoftmax alone, the two taking turns, and each call
 that is timed follows an untimed one, which wakes its threads; ratios are of medians. Peers run as their users would.
@@ -182,7 +182,14 @@ def memory() -> None:
         print(f"| {shape} | {peak_beyond(lambda d=data, o=out: fs.loss_gradient(*d, out=o)) / 1e6:.1f} |")  # type: ignore[misc]
 
 
-PARTS = {"pass": passes, "softmax": softmaxes, "epoch": epochs, "threads": threads, "memory": memory}
+def fits() -> None:
+    """Fits to the optimum: a file of their own."""
+    import compare_fits
+
+    compare_fits.run(list(compare_fits.PARTS))
+
+
+PARTS = {"pass": passes, "softmax": softmaxes, "epoch": epochs, "threads": threads, "memory": memory, "fits": fits}
 
 
 def machine() -> str:

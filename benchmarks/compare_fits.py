@@ -142,13 +142,18 @@ def intelex() -> None:
 PARTS = {"mnist": mnist, "probe": probes, "text": text, "l1": l1, "cv": cv, "small": small, "intelex": intelex}
 
 
+def run(parts: list[str]) -> None:
+    """Print the lines of some of the parts."""
+    warnings.simplefilter("ignore")
+    print("\n| fit | fastsoftmax | rival | | |\n|---|---|---|---|---|")
+    for part in parts:
+        PARTS[part]()  # type: ignore[operator]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them by default")
-    warnings.simplefilter("ignore")
-    print("| fit | fastsoftmax | rival | | |\n|---|---|---|---|---|")
-    for part in parser.parse_args().parts or PARTS:
-        PARTS[part]()  # type: ignore[operator]
+    run(parser.parse_args().parts or list(PARTS))
 
 
 if __name__ == "__main__":
