@@ -3,6 +3,7 @@
 The map, x -> (x - shift) * scale, is folded into the weights on entry and out of gradients on exit: X is never touched.
 """
 
+import abc
 import sys
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ class Arrangement(NamedTuple):
     block: int  # rows that stay in L2, with their logits
 
 
-class Design:
+class Design(abc.ABC):
     """X of shape (n, m), and its affine map.
 
     Attributes
@@ -110,17 +111,17 @@ class Design:
         other.dtype = np.dtype(np.float64)
         return other
 
+    @abc.abstractmethod
     def rows(self, index: Array) -> "Design":
         """Some of the rows, copied."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
         """How kernels see it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def arrays(self) -> tuple[Array, ...]:
         """What holds X."""
-        raise NotImplementedError
 
     def lowest(self, weights: Array) -> float:
         """The least product of a raw row with these weights."""
@@ -131,17 +132,17 @@ class Design:
             low = min(low, float((rows @ weights).min()))
         return low
 
+    @abc.abstractmethod
     def block(self, start: int, stop: int, out: Array) -> None:
         """Rows start..stop of the features, mapped, into out (rows, m)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
         """Weights (c, m) of the raw features as the kernels take them."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
         """A view of packed weights or gradients, (c, m)."""
-        raise NotImplementedError
 
     def moments(self, weight: Array, center: Array | None = None) -> tuple[Array, Array]:
         """Weighted sums of the raw columns, and of their squares, less `center`; weight may be empty."""
@@ -161,9 +162,9 @@ class Design:
         """For each column, what the rows weigh whose entry, 0, is not stored."""
         return np.zeros(self.m)
 
+    @abc.abstractmethod
     def largest(self, columns: Array) -> Array:
         """The largest absolute entry of some of the columns."""
-        raise NotImplementedError
 
 
 class Dense(Design):

@@ -1,9 +1,7 @@
 """SoftmaxRegression: the exact optimum of softmax regression behind scikit-learn's face."""
 
 import contextlib
-import functools
 import logging
-import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,236 +11,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
-from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastsoftmax.design import Design, as_design
+from fastsoftmax.design import as_design
+from fastsoftmax.fitting import NAMES, Fit, Labels, Penalty
 from fastsoftmax.functional import log_softmax, softmax
 from fastsoftmax.model import SoftmaxModel
-from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import SOLVERS, Outcome, choose, minimise
-from fastsoftmax.targets import CheckedTargets, as_targets
+from fastsoftmax.solvers import Outcome
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
-THEIRS = {"lbfgs": "lbfgs", "newton-cg": "newton", "newton-cholesky": "newton", "sag": "lbfgs", "saga": "proximal"}
-NAMES = {"auto", "liblinear", *THEIRS, *SOLVERS}
-
-
-class Penalty:
-    """What penalty, l1_ratio and C ask for, with scikit-learn's warnings and errors."""
-
-    def __init__(self, penalty: Any, l1_ratio: float | None, C: float, solver: str) -> None:
-        self.name = penalty
-        if penalty == "deprecated":
-            if l1_ratio is None:
-                text = "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in 1.10. "
-                warnings.warn(text + "Use 0<=l1_ratio<=1 instead.", FutureWarning, stacklevel=4)
-            self.name = "l2" if not l1_ratio else "l1" if l1_ratio == 1 else "elasticnet"
-            self.name = self.name if math.isfinite(C) else None
-        else:
-            warnings.warn(
-                "'penalty' was deprecated in version 1.8 and will be removed in 1.10. Use l1_ratio=0 instead of "
-                "penalty='l2', l1_ratio=1 instead of penalty='l1', l1_ratio between 0 and 1 instead of "
-                "penalty='elasticnet', and C=np.inf instead of penalty=None.",
-                FutureWarning,
-                stacklevel=4,
-            )
-            self._check_consistency(l1_ratio, C)
-        self._check_solver(solver)
-        self.C = np.inf if self.name is None else C
-        if self.name == "elasticnet" and l1_ratio is None:
-            raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
-        self.l1_ratio = float(l1_ratio or 0.0) if self.name == "elasticnet" else float(self.name == "l1")
-
-    def _check_consistency(self, l1_ratio: float | None, C: float) -> None:
-        if self.name != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
-            text = f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={self.name})"
-            warnings.warn(text, UserWarning, stacklevel=5)
-        if (self.name == "l2" and l1_ratio != 0) or (self.name == "l1" and l1_ratio != 1):
-            text = f"Inconsistent values: penalty={self.name} with l1_ratio={l1_ratio}. penalty is deprecated. "
-            warnings.warn(text + "Please use l1_ratio only.", UserWarning, stacklevel=5)
-        if self.name is None and C != 1.0:
-            text = "Setting penalty=None will ignore the C and l1_ratio parameters"
-            warnings.warn(text, UserWarning, stacklevel=5)
-
-    def _check_solver(self, solver: str) -> None:
-        if solver == "liblinear":
-            raise ValueError(
-                "solver='liblinear' minimises another objective, which penalises the intercept; fastsoftmax does not. "
-                "Use solver='auto'."
-            )
-        takes_l1 = solver in ("auto", "saga") or (solver in SOLVERS and SOLVERS[solver].l1)
-        if self.name in ("l1", "elasticnet") and not takes_l1:
-            raise ValueError(f"Solver {solver} supports only 'l2' or None penalties, got {self.name} penalty.")
-
-
-class Labels:
-    """What y says: classes, and the code of each row or its probabilities."""
-
-    def __init__(self, y: Any, known: Array | None = None) -> None:
-        array = np.asarray(y)
-        self.soft = array.ndim == 2 and array.shape[1] > 1
-        if self.soft:
-            self.classes = np.arange(array.shape[1])
-            self.codes: Array = check_array(array, dtype=[np.float64, np.float32], input_name="y")
-            if known is not None and not np.array_equal(known, self.classes):
-                raise ValueError(f"y has probabilities of {len(self.classes)} classes, the first call named {known}")
-        else:
-            if array.ndim == 2:
-                text = "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
-                warnings.warn(text + "(n_samples,), for example using ravel().", DataConversionWarning, stacklevel=4)
-                array = array[:, 0]
-            check_classification_targets(array)
-            self.classes, self.codes = np.unique(array, return_inverse=True)
-            if known is not None:
-                strange = np.setdiff1d(self.classes, known).tolist()
-                if strange:
-                    raise ValueError(f"y has classes that the first call did not name: {strange}")
-                self.classes, self.codes = known, np.searchsorted(known, array)
-        if len(self.classes) < 2:
-            raise ValueError(
-                "This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
-                f"{self.classes[0]!r}"
-            )
-
-    def targets(self, n: int, dtype: Any, sample_weight: Any, class_weight: Any, smoothing: float) -> CheckedTargets:
-        """Checked, with both kinds of weights."""
-        c = len(self.classes)
-        if class_weight is not None and not self.soft:
-            per_class = compute_class_weight(
-                class_weight, classes=self.classes, y=self.classes[self.codes], sample_weight=sample_weight
-            )
-            per_row = np.asarray(per_class, np.float64)[self.codes]
-            sample_weight = per_row if sample_weight is None else per_row * sample_weight
-            class_weight = None
-        return as_targets(
-            self.codes, n, c, dtype, sample_weight=sample_weight, class_weight=class_weight, label_smoothing=smoothing
-        )
-
-
-def standardized(design: Design, targets: CheckedTargets, center: bool) -> Design:
-    """The design mapped to columns of deviation 1 and, if asked, mean 0; constant columns keep their scale."""
-    weight = targets.kernel.weight
-    mean = design.moments(weight)[0] / targets.total
-    off, squares = design.moments(weight, mean)
-    mean, variance = mean + off / targets.total, np.maximum(squares / targets.total - (off / targets.total) ** 2, 0)
-    constant = np.sqrt(variance) <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-    scale = 1 / np.sqrt(np.where(constant | (variance == 0), 1, variance))
-    if design.dtype == np.float32 and (np.abs(mean) * scale).max() > 100:
-        design = design.in_double()
-    return design.mapped(scale, mean if center else 0.0)
-
-
-class Fit:
-    """One fit: a problem over the classes that weigh something, and the estimator's attributes from its outcome."""
-
-    def __init__(
-        self, estimator: Any, design: Design, labels: Labels, sample_weight: Array | None, sibling: "Fit | None" = None
-    ) -> None:
-        self.estimator, self.labels, self.store = estimator, labels, design.stored_dtype
-        self.c, self.sibling = len(labels.classes), sibling
-        targets = labels.targets(design.n, np.float64, sample_weight, estimator.class_weight, estimator.label_smoothing)
-        totals = targets.class_totals(self.c)
-        if not totals.sum() > 0:
-            raise ValueError("there is nothing to fit: all weights are 0")
-        weight = targets.kernel.weight
-        if len(weight) and not weight.all():  # rows that weigh nothing would be in samples
-            kept = np.flatnonzero(weight)
-            design, targets = design.rows(kept), targets.rows(kept, self.c)
-        everywhere = targets.kernel.smoothing > 0 or not estimator.fit_intercept
-        self.active = np.flatnonzero((totals > 0) | everywhere)  # the others' intercepts would go to -inf
-        self.whole = targets
-        if len(self.active) < self.c:
-            targets = targets.only(self.active, self.c)
-        self.targets = targets
-        self.design = standardized(design, targets, estimator.fit_intercept) if estimator.standardize else design
-        self.binary = self.c == 2 and len(self.active) == 2
-
-    @functools.cached_property
-    def base(self) -> Problem:
-        """Without a penalty. With a sibling, in its units, and sharing what preconditions."""
-        own = Problem(
-            self.design, self.targets, len(self.active), l1=0.0, l2=0.0, fit_intercept=self.estimator.fit_intercept,
-            binary=self.binary,
-        )  # fmt: skip
-        if self.sibling is None or self.sibling.base.size != own.size:
-            return own
-        other = own.like(unit=self.sibling.base.unit, mean=own.mean)
-        other.cache = self.sibling.base.cache
-        return other
-
-    def problem(self, C: float, l1_ratio: float) -> Problem:
-        """With the penalty; what was factored for one is there for the next."""
-        share = 1 / (C * self.targets.total) if math.isfinite(C) else 0.0
-        return self.base.like(l1=l1_ratio * share, l2=(1 - l1_ratio) * share)
-
-    def start(self) -> Array | None:
-        """None, or with warm_start the weights that the estimator has."""
-        coef = getattr(self.estimator, "coef_", None) if getattr(self.estimator, "warm_start", False) else None
-        if coef is None or len(self.active) < self.c:
-            return None
-        coef, problem = coef.toarray() if hasattr(coef, "toarray") else coef, self.base
-        if coef.shape != (problem.r, problem.m):
-            text = f"coef_ of shape {coef.shape} cannot be the start of a fit that has {(problem.r, problem.m)}"
-            raise ValueError(text + ": set warm_start=False")
-        return problem.loaded(coef, np.broadcast_to(self.estimator.intercept_, problem.r))
-
-    def run(self, C: float, l1_ratio: float, start: Array | None = None) -> Outcome:
-        """Minimise F from `start`, by default from 0."""
-        estimator, solver = self.estimator, self.estimator.solver
-        self.penalty = C, l1_ratio
-        if len(self.active) == 1:
-            zero = np.zeros((1, self.design.m), self.store)
-            return self.settle(Outcome(np.zeros(0), zero, np.zeros(1, self.store), 1, 0.0, 0.0, 0.0, True, "none"))
-        problem = self.problem(C, l1_ratio)
-        name = choose(problem) if solver == "auto" else THEIRS.get(solver, solver)
-        name = "lbfgs" if name == "proximal" and not problem.l1 else name
-        logger.info(
-            "%s features, %s classes, l1 %g, l2 %g: solver %s", problem.m, problem.c, problem.l1, problem.l2, name
-        )
-
-        def report(iteration: int, value: float, size: float) -> None:
-            logger.info("iteration %d: F %.9g, largest gradient entry or decrement %.3g", iteration, value, size)
-
-        theta = np.zeros(problem.size) if start is None else start
-        return self.settle(minimise(problem, theta, name, estimator.tol, estimator.max_iter, self.store, report))
-
-    def settle(self, outcome: Outcome) -> Outcome:
-        """With the rows of all classes, judged again where some weigh nothing.
-
-        Their intercepts are finite, and so low that F rises by less than a tenth of tol. Without them F* is the same.
-        """
-        if len(self.active) == self.c:
-            return outcome
-        coef, intercept = outcome.coef, outcome.intercept
-        every, shift = np.zeros((self.c, coef.shape[1]), coef.dtype), np.zeros(self.c)
-        every[self.active], shift[self.active] = coef, intercept
-        others = np.delete(np.arange(self.c), self.active)
-        lowest = self.design.lowest(coef.mean(0, dtype=np.float64)) + float(intercept.mean())
-        shift[others] = lowest + math.log(0.1 * max(self.estimator.tol, 1e-10) / len(others))
-        shift -= shift.mean()
-        if self.c == 2:
-            every, shift = every[1:] - every[:1], shift[1:] - shift[:1]
-        shift = shift.astype(coef.dtype)
-        C, l1_ratio = self.penalty
-        share = 1 / (C * self.targets.total) if math.isfinite(C) else 0.0
-        problem = Problem(
-            self.design, self.whole, self.c, l1=l1_ratio * share, l2=(1 - l1_ratio) * share, fit_intercept=True,
-            binary=self.c == 2, dtype=np.float64,
-        )  # fmt: skip
-        theta = problem.loaded(every, shift)
-        value, gradient = problem.loss_gradient(theta)
-        optimality, value = problem.optimality(theta, gradient), value + problem.l1_norm(theta)
-        gap, tol = outcome.gap + value - outcome.value, self.estimator.tol
-        converged = optimality <= tol and (np.isnan(gap) or gap <= tol)
-        return outcome._replace(
-            coef=every, intercept=shift, value=value, optimality=optimality, gap=gap, converged=bool(converged)
-        )
 
 
 class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]

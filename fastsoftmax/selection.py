@@ -14,7 +14,8 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastsoftmax.design import as_design
-from fastsoftmax.estimators import NAMES, Fit, Labels, Penalty, SoftmaxClassifier, SoftmaxRegression, Verbose
+from fastsoftmax.estimators import SoftmaxClassifier, SoftmaxRegression, Verbose
+from fastsoftmax.fitting import NAMES, Fit, Labels, Penalty
 from fastsoftmax.solvers import Outcome
 
 Array = NDArray[Any]

@@ -14,7 +14,8 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from fastsoftmax.defaults import OPTIMIZERS, SCHEDULES
 from fastsoftmax.design import Design, as_design
-from fastsoftmax.estimators import Labels, SoftmaxClassifier
+from fastsoftmax.estimators import SoftmaxClassifier
+from fastsoftmax.fitting import Labels
 from fastsoftmax.targets import CheckedTargets
 from fastsoftmax.trainer import Progress, Record, Trainer
 
