@@ -11,6 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
+from fastsoftmax.solvers.conjugate import newton_direction
 from fastsoftmax.solvers.line_search import search
 from fastsoftmax.solvers.result import Report, Result, Stop
 
@@ -74,32 +75,6 @@ def _solve_whole(problem: Problem, theta: Array, gradient: Array) -> Array:
     return direction
 
 
-def _solve_cg(
-    problem: Problem, theta: Array, gradient: Array, precondition: preconditioners.Preconditioner, most: int
-) -> tuple[Array, float]:
-    """(a direction, the decrement g' M g it was started with)"""
-    proba = problem.probabilities(theta)
-    direction, residual = np.zeros_like(theta), -gradient
-    z = precondition(residual)
-    step, rz = z, float(residual @ z)
-    first = rz
-    accuracy = min(0.1, first**0.25)
-    for _ in range(most):
-        if not rz > accuracy**2 * first * 1e-2:
-            break
-        curved = problem.hessp(proba, step)
-        bend = float(step @ curved)
-        if not bend > 0:
-            break
-        t = rz / bend
-        direction += t * step
-        residual = residual - t * curved
-        z = precondition(residual)
-        rz, before = float(residual @ z), rz
-        step = z + (rz / before) * step
-    return (direction if direction.any() else z), first
-
-
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
     """Minimise the smooth F from theta."""
     small = whole(problem)
@@ -121,7 +96,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         else:
             if iteration in (2, 5, 9) and preconditioners.cost(problem, problem.r) <= 3 * preconditioners.ITERATIONS:
                 precondition = preconditioners.per_class(problem, theta)
-            direction, _ = _solve_cg(problem, theta, gradient, precondition, 100)
+            direction = newton_direction(problem, problem.probabilities(theta), -gradient, precondition, 100)
         slope = float(gradient @ direction)
         found = search(problem, theta, value, direction, slope) if slope < 0 else None
         if found is None:

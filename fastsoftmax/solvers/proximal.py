@@ -15,6 +15,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
+from fastsoftmax.solvers.conjugate import newton_direction
 from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
@@ -68,31 +69,6 @@ class Restricted:
             if len(intercept) and not own[-1]:
                 shift[k] = solved[-1]
         return result
-
-
-def _direction(problem: Problem, theta: Array, v: Array, free: Array, precondition: Restricted, most: int) -> Array:
-    """Conjugate gradients for H d = -v on the free entries."""
-    proba = problem.probabilities(theta)
-    precondition.restrict(problem, free)
-    direction, residual = np.zeros_like(theta), np.where(free, -v, 0)
-    z = precondition(residual)
-    step, rz = z, float(residual @ z)
-    first = rz
-    accuracy = min(0.1, first**0.25)
-    for _ in range(most):
-        if not rz > accuracy**2 * first * 1e-2:
-            break
-        curved = np.where(free, problem.hessp(proba, step), 0)
-        bend = float(step @ curved)
-        if not bend > 0:
-            break
-        t = rz / bend
-        direction += t * step
-        residual = residual - t * curved
-        z = precondition(residual)
-        rz, before = float(residual @ z), rz
-        step = z + (rz / before) * step
-    return direction if direction.any() else z
 
 
 class Run:
@@ -177,7 +153,9 @@ class Run:
         self.spent += 1
         problem, bound = self.problem, self.penalty > 0
         v, free = problem.subgradient(self.theta, self.gradient), (self.theta != 0) | ~bound
-        d = _direction(problem, self.theta, v, free, precondition, most)
+        precondition.restrict(problem, free)
+        proba = problem.probabilities(self.theta)
+        d = newton_direction(problem, proba, np.where(free, -v, 0), precondition, most)
         for t in self._lengths(d):
             trial = self.theta + t * d
             trial[bound & (trial * self.theta <= 1e-14 * self.theta**2)] = 0.0
