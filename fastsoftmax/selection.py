@@ -48,7 +48,7 @@ class Path(NamedTuple):
 def _follow(fits: list[Fit], Cs: Array, l1_ratio: float) -> list[Path]:
     """Fits of each fold from the strongest penalty to the weakest, each from where the last one ended.
 
-    Folds take turns, for they share factors: 10 strengths of 3 folds factor 10 times, not 30.
+    Folds take turns, for they share factors.
     """
     found: list[dict[int, Outcome]] = [{} for _ in fits]
     thetas: list[Array | None] = [None] * len(fits)

@@ -1,7 +1,7 @@
 """Products with inverse Cholesky factors: L^-T L^-1 x for each class, in one pass over half a matrix.
 
 Row i of L^-1 gives entry i of L^-1 x, and while it is in L1 its own part of L^-T. Two triangular solves read all of L
-twice, and wait on each other: 0.35 ms a class of 785 columns, this 0.03.
+twice, and wait on each other: ten classes of 785 columns took 3.5 ms, this takes 0.45 on two threads.
 """
 
 from typing import Any

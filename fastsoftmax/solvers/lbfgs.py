@@ -27,7 +27,7 @@ class Memory:
     """Past steps s, and preconditioned changes M y of the gradient, in float32: they only point the way.
 
     Each is kept at a length of 1 of s. Products with a gradient serve twice: for the next direction, and, less those
-    with the gradient before, for the products with y. Of wide problems an iteration reads them four times, not eight.
+    with the gradient before, for the products with y. Of wide problems an iteration reads them four times, not six.
     """
 
     def __init__(self, gradient: Array) -> None:
@@ -123,7 +123,7 @@ class Descent:
 
 
 def warm_start(problem: Problem, precondition: Preconditioner) -> Array:
-    """A few steps on a subsample of many rows: they cost a pass or two, and save 20."""
+    """A few steps on a subsample of many rows, each at a fraction of the price of a pass."""
     part = problem.subsample(preconditioners.spaced(problem.design.n, SUBSAMPLE))
     descent = Descent(part, np.zeros(problem.size), precondition)
     for _ in range(15):

@@ -152,7 +152,7 @@ def shared(problem: Problem) -> Preconditioner:
     """The Gram matrix of X for all classes, scaled as at probabilities that are all alike.
 
     As these sharpen, curvature falls, and the penalty's share of it rises: where the penalty is weak it counts up to a
-    hundred times. Of a linear probe with 200 classes that halves the passes, of MNIST it saves a tenth.
+    hundred times. A linear probe with 200 classes then took 16 iterations instead of 24.
     """
     if cost(problem, 1) > 2 * ITERATIONS:
         return Diagonal(problem)
