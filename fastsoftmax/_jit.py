@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numba.experimental.function_type  # tells Numba the type of a Pointer
 import numba.np.ufunc.parallel
 import numpy as np
 from numba.core.caching import NullCache
@@ -88,8 +89,9 @@ class KernelCache(NullCache):  # type: ignore[misc]
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         try:
             from numba.core.compiler import CompileResult
+            from numba.core.runtime import rtsys
 
-            target_context.refresh()
+            rtsys.initialize(target_context)  # all that compiled code needs; refresh() takes 0.1 s more, for the compiler
             blob = self.path(signature, target_context.codegen()).read_bytes()
             if hashlib.sha256(blob[32:]).digest() != blob[:32]:  # LLVM must never see half an object file
                 raise ValueError("a damaged file")
