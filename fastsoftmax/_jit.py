@@ -31,7 +31,7 @@ from numba.core.ccallback import CFunc
 
 logger = logging.getLogger("fastsoftmax")
 JIT = not numba.config.DISABLE_JIT
-OPTIONS = {"error_model": "numpy", "nogil": True, "fastmath": False, "boundscheck": False}
+OPTIONS = {"error_model": "numpy", "nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
 
 # ---- the cache
 
@@ -91,7 +91,7 @@ class KernelCache(NullCache):  # type: ignore[misc]
             from numba.core.compiler import CompileResult
             from numba.core.runtime import rtsys
 
-            rtsys.initialize(target_context)  # all that compiled code needs; refresh() takes 0.1 s more, for the compiler
+            rtsys.initialize(target_context)  # compiled code needs no more; refresh(), for the compiler, takes 0.1 s
             blob = self.path(signature, target_context.codegen()).read_bytes()
             if hashlib.sha256(blob[32:]).digest() != blob[:32]:  # LLVM must never see half an object file
                 raise ValueError("a damaged file")
@@ -140,7 +140,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def outlined(function: Callable[..., Any]) -> Any:
     """Compiled by itself, and called by kernels only: without the wrappers that Python would need."""
-    return _compiled(function, {"no_cpython_wrapper": True, "no_cfunc_wrapper": True})
+    return _compiled(function, {"no_cpython_wrapper": True})
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -243,6 +243,7 @@ def _parent_started_threads() -> bool:
 _forked = _parent_started_threads()
 _workqueue_busy = threading.Lock()
 _chosen_threads: int | None = None
+_here = threading.local()
 
 
 def _after_fork() -> None:
@@ -294,9 +295,20 @@ def get_num_threads() -> int:
     return limit if _chosen_threads is None else min(_chosen_threads, limit)
 
 
+@contextlib.contextmanager
+def serially() -> Iterator[None]:
+    """Calls of this Python thread use no others: what runs once is done before its parallel twin were compiled."""
+    before = getattr(_here, "serial", False)
+    _here.serial = True
+    try:
+        yield
+    finally:
+        _here.serial = before
+
+
 def worker_count(operations: float) -> int:
     """How many workers a call of so many operations is worth. Waking a thread takes 10 us, on workqueue 100."""
-    if _forked or not JIT or operations < 4e5 or get_num_threads() == 1:
+    if _forked or not JIT or operations < 4e5 or getattr(_here, "serial", False) or get_num_threads() == 1:
         return 1
     numba.get_num_threads()  # this starts Numba's threads: only now it knows the layer
     return 1 if operations < 2e7 and numba.threading_layer() == "workqueue" else get_num_threads()

@@ -19,8 +19,10 @@ class Descent:
     ----------
     objective : SoftmaxObjective
         Over the training rows.
+    adam : bool
+        Whether the optimiser is Adam, else it is SGD.
     rule : Rule
-        The optimiser.
+        Its settings.
     batch, micro : int
         Rows of a step, and of the pieces in which its gradient is accumulated.
     share : float
@@ -36,6 +38,7 @@ class Descent:
     def __init__(
         self,
         objective: SoftmaxObjective,
+        adam: bool,
         rule: updates.Rule,
         *,
         batch: int,
@@ -46,7 +49,7 @@ class Descent:
         average: bool,
     ) -> None:
         self.objective, self.rule, self.batch, self.micro = objective, rule, batch, micro
-        self.share, self.l2, self.averaged = share, l2, 0
+        self.share, self.l2, self.averaged, self.adam = share, l2, 0, adam
         c, dtype = objective.c, objective.dtype
         self.part = partition(objective.design, dtype, c, micro)
         row = 4.0 * self.part.classes * objective.design.pairs
@@ -56,7 +59,7 @@ class Descent:
         zero = np.zeros((c, objective.design.m), dtype)
         self.W, self.b = objective.fold(zero, None)
         size, shift = len(self.W), c if fit_intercept else 0
-        moments = (rule.momentum > 0 or rule.kind == updates.ADAM, rule.kind == updates.ADAM, average)
+        moments = (rule.momentum > 0 or adam, adam, average)
         scale = np.zeros(size, dtype)
         objective.design.pack(np.broadcast_to(objective.scale, (c, objective.design.m)), c, objective.plan, scale)
 
@@ -95,12 +98,15 @@ class Descent:
     def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], start: int, stop: int, averaging: bool) -> None:
         """Batches start..stop of `order`, whose steps have these rates; losses add up in `take_loss`."""
         part, space = self.part, self.space
-        arguments = space.arguments(order, self.W, self.b)
+        arguments, state = space.arguments(gradient.losses, order, self.W, self.b), self.state
+        now = updates.Step(0.0, 0.0, 0.0, 0.0, 0.0)
+        coef = (state.coef, state.coef_first, state.coef_second, state.coef_average)
+        move = (updates.adam if self.adam else updates.sgd)(self.rule, now, 0.0, state.scale, space.G, *coef, self.W)
         counted = self.averaged if averaging else -len(rates) - 1
         gradient.steps(
             space.workers, *arguments, self.batch, self.micro, part.size, start, stop, part.block, part.tile,
             part.wide, space.G, space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses,
-            self.rule, rates, self.l2, self.share, float(counted - start), self.state,
+            move, self.rule, rates, self.l2, self.share, float(counted - start), state,
         )  # fmt: skip
         self.averaged += stop - start if averaging else 0
 

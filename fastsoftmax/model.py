@@ -108,7 +108,7 @@ class SoftmaxModel:
         ValueError
             If X has another number of features.
         """
-        return self.classes[self._objective(X).evaluate(self.coef, self.intercept)[1]]
+        return self.classes[self._objective(X).predict(self.coef, self.intercept)]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """The probabilities of the classes.

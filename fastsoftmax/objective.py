@@ -14,6 +14,7 @@ from fastsoftmax import _jit, many_classes, wide_sparse
 from fastsoftmax.design import CSR, Design
 from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.kernels.updates import add_partials
 from fastsoftmax.targets import CheckedTargets
 
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
@@ -70,16 +71,14 @@ class Workspace:
         )
         self.counter, self.losses = np.zeros(1, np.int64), np.zeros(part.chunks)
 
-    def arguments(self, order: NDArray[np.int64], W: Array, b: Array) -> tuple[Any, ...]:
-        """What every driver takes first, the pointer in front."""
+    def arguments(self, chunk: _jit.Pointer, order: NDArray[np.int64], W: Array, b: Array) -> tuple[Any, ...]:
+        """What every driver takes first, the pointer of a chunk function in front."""
         objective, part = self.objective, self.part
         head = (objective.layout, order, objective.targets, W, b, objective.c)
         middle = (part.block, part.tile, part.wide)
         rest = [a[0] for a in (self.G, self.g)]
         empty = (NONE, np.zeros(0, objective.dtype))
-        pointer = gradient.chunk_pointer(
-            *head[:2], 0, *head[2:], 0, 0, *middle, *rest, *empty, *[a[0] for a in self.scratch]
-        )
+        pointer = chunk(*head[:2], 0, *head[2:], 0, 0, *middle, *rest, *empty, *[a[0] for a in self.scratch])
         return pointer, *head
 
     def loss(self) -> float:
@@ -147,9 +146,11 @@ class SoftmaxObjective:
         return loss, G, g
 
     def _partials(self, coef: Array, intercept: Array | None, proba: Array | None = None) -> tuple[Array, Array, float]:
-        space, loss = self._sweep(coef, intercept, wanted=True, proba=proba)
-        gradient.add_partials(space.G)
-        gradient.add_partials(space.g)
+        chunk = gradient.losses if proba is None else gradient.curvature
+        space, loss = self._sweep(chunk, coef, intercept, wanted=True, proba=proba)
+        if len(space.G) > 1:  # small data need not wait for it to be compiled
+            add_partials(space.G)
+            add_partials(space.g)
         return space.G[0], space.g[0], loss
 
     def _wide_sweep(
@@ -195,18 +196,24 @@ class SoftmaxObjective:
     def evaluate(self, coef: Array, intercept: Array | None) -> tuple[float, NDArray[np.int64]]:
         """(sum of s_i CE_i, the most probable class of each row)"""
         predictions = np.zeros(self.design.n, np.int64)
-        _, loss = self._sweep(coef, intercept, predictions=predictions)
+        _, loss = self._sweep(gradient.losses, coef, intercept, predictions=predictions)
         return loss, predictions
+
+    def predict(self, coef: Array, intercept: Array | None) -> NDArray[np.int64]:
+        """The most probable class of each row, of equals the first, whatever the targets."""
+        predictions = np.zeros(self.design.n, np.int64)
+        self._sweep(gradient.probabilities, coef, intercept, predictions=predictions)
+        return predictions
 
     def predict_proba(self, coef: Array, intercept: Array | None) -> Array:
         """Probabilities (n, c), whatever the targets."""
         proba = np.empty((self.design.n, self.c), self.dtype)
-        blind = SoftmaxObjective(self.design, self.c, None, self.dtype)
-        blind._sweep(coef, intercept, proba=proba.reshape(-1))
+        self._sweep(gradient.probabilities, coef, intercept, proba=proba.reshape(-1))
         return proba
 
     def _sweep(
         self,
+        chunk: _jit.Pointer,
         coef: Array,
         intercept: Array | None,
         *,
@@ -220,7 +227,7 @@ class SoftmaxObjective:
         row = 4.0 * part.classes * self.design.pairs
         workers = min(_jit.worker_count(n * row), part.chunks)
         space = Workspace(self, part, workers, wanted)
-        arguments = space.arguments(NONE, *W_b)
+        arguments = space.arguments(chunk, NONE, *W_b)
         proba = np.zeros(0, self.dtype) if proba is None else proba
         step = max(1, int(SLICE / (row * part.chunks * part.block))) * part.block
         for start in range(0, part.size if n else 0, step):

@@ -367,12 +367,11 @@ class _Run:
         adam = trainer.optimizer == "adam"
         momentum = 0.0 if adam else float(trainer.momentum)
         beta1, beta2 = map(float, trainer.betas)
-        kind = updates.ADAM if adam else updates.SGD
-        rule = updates.Rule(kind, momentum, bool(trainer.nesterov), beta1, beta2, float(trainer.eps))
+        rule = updates.Rule(momentum, bool(trainer.nesterov), beta1, beta2, float(trainer.eps))
         self.objective = SoftmaxObjective(design, len(classes), checked, dtype)
         self.averages = trainer.average is not False
         self.descent = Descent(
-            self.objective, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total, l2=trainer.l2,
+            self.objective, adam, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total, l2=trainer.l2,
             fit_intercept=trainer.fit_intercept, average=self.averages,
         )  # fmt: skip
         self.mixes, self.before = trainer.shuffle and not full, 0

@@ -10,7 +10,7 @@ from fastsoftmax import _jit
 from fastsoftmax.design import CSR
 from fastsoftmax.kernels import wide
 from fastsoftmax.kernels.cross_entropy import Targets
-from fastsoftmax.kernels.gradient import add_partials
+from fastsoftmax.kernels.updates import add_partials
 
 SLICE = 2e9  # floating-point operations of a call of the driver, so that Ctrl-C works
 Array = NDArray[Any]

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined, kernel, outlined
-from fastsoftmax._simd import borrow, take
+from fastsoftmax._jit import Driver, Pointer, inlined
+from fastsoftmax._simd import take
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.curvature import block_curvature
 from fastsoftmax.kernels.layouts import adjoint, forward, gather
-from fastsoftmax.kernels.softmax import SOFTMAX, normalise_block, scatter_block
-from fastsoftmax.kernels.updates import Step, descend
+from fastsoftmax.kernels.softmax import scatter_block, softmax_block
+from fastsoftmax.kernels.updates import Step
 
 
 @inlined
@@ -31,44 +31,79 @@ def block_argmax(Z: Any, B: int, rows: int, c: int, bias: Any, index: Any, out: 
         out[index[i]] = at
 
 
-def _chunk(
+@inlined
+def block_logits(
+    design: Any, order: Any, ahead: int, W: Any, first: int, stop: int, rest: int, B: int, classes: int, tile: Any,
+    wide: Any, T: Any, Z: Any, index: Any,
+) -> None:  # fmt: skip
+    """Rows order[first:first + B], or first..first + B if order is empty, of those up to stop -> their logits in Z."""
+    rows, in_order = min(B, stop - first), len(order) == 0
+    for i in range(rows):
+        index[i] = first + i if in_order else order[first + i]
+    gather(design, index, rows, in_order, T)
+    soon = first + B if first + B < stop else rest + ahead
+    forward(design, T, order, first, soon, rows, W, Z, B, classes, tile, wide)
+
+
+# The chunk functions take rows order[start:stop], or start..stop if order is empty, in blocks of B, and return their
+# loss. All have one signature, so that the drivers are compiled once; what has length 0 is not computed. Rows
+# order[start + ahead:] are what the same worker probably takes next.
+
+
+def _losses(
     design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
     tile: Any, wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
-    """Rows order[start:stop], or start..stop if order is empty, in blocks of B. Returns their loss.
-
-    What has length 0 is not computed: G and g, the gradient, added to; predictions; proba. Without targets there is
-    no loss, and with them no proba. With a gradient, proba is read: W is then a direction, and G becomes the Hessian
-    times it. Rows order[start + ahead:] are what the same worker probably takes next.
-    """
-    in_order, classes, loss = len(order) == 0, Z.size // B, 0.0
-    wanted, known = len(G) > 0, len(targets.labels) + len(targets.soft) > 0
+    """Losses, predictions, and the gradient, which is added to G and g."""
+    classes, loss, wanted = Z.size // B, 0.0, len(G) > 0
     for first in range(start, stop, B):
         rows = min(B, stop - first)
-        for i in range(rows):
-            index[i] = first + i if in_order else order[first + i]
-        gather(design, index, rows, in_order, T)
-        soon = first + B if first + B < stop else start + ahead
-        forward(design, T, order, first, soon, rows, W, Z, B, classes, tile, wide)
+        block_logits(design, order, ahead, W, first, stop, start, B, classes, tile, wide, T, Z, index)
         if len(predictions):
             block_argmax(Z, B, rows, c, b, index, predictions)
-        if wanted and len(proba):
-            block_curvature(Z, B, rows, c, b, proba, first * c, targets.weight, index)
-        elif known:
-            loss += block_cross_entropy(
-                Z, B, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses
-            )  # fmt: skip
-        elif len(proba):
-            normalise_block(Z, B, rows, c, SOFTMAX, b, stats, logs)
-            scatter_block(Z, B, rows, c, proba, first * c, c, 1)
+        loss += block_cross_entropy(Z, B, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses)
         if wanted:
             add_row_sums(Z, B, rows, c, g)
             adjoint(design, T, order, first, rows, Z, B, classes, G, tile, wide)
     return loss
 
 
-chunk_pointer = Pointer(_chunk)
+def _probabilities(
+    design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
+    tile: Any, wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    logs: Any, losses: Any,
+) -> float:  # fmt: skip
+    """Predictions, and probabilities by rows in `proba`, whatever the targets."""
+    classes = Z.size // B
+    for first in range(start, stop, B):
+        rows = min(B, stop - first)
+        block_logits(design, order, ahead, W, first, stop, start, B, classes, tile, wide, T, Z, index)
+        if len(predictions):
+            block_argmax(Z, B, rows, c, b, index, predictions)
+        if len(proba):
+            softmax_block(Z, B, rows, c, b, stats)
+            scatter_block(Z, B, rows, c, proba, first * c, c, 1)
+    return 0.0
+
+
+def _curvature(
+    design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
+    tile: Any, wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    logs: Any, losses: Any,
+) -> float:  # fmt: skip
+    """The Hessian, where the probabilities are `proba`, times the direction W, b, which is added to G and g."""
+    classes = Z.size // B
+    for first in range(start, stop, B):
+        rows = min(B, stop - first)
+        block_logits(design, order, ahead, W, first, stop, start, B, classes, tile, wide, T, Z, index)
+        block_curvature(Z, B, rows, c, b, proba, first * c, targets.weight, index)
+        add_row_sums(Z, B, rows, c, g)
+        adjoint(design, T, order, first, rows, Z, B, classes, G, tile, wide)
+    return 0.0
+
+
+losses, probabilities, curvature = Pointer(_losses), Pointer(_probabilities), Pointer(_curvature)
 
 
 @Driver
@@ -98,20 +133,6 @@ def clear(x: Any) -> None:
         x[i] = 0
 
 
-@kernel
-def add_partials(partials: Any) -> None:
-    """partials[0] = the sum of all, in order; a panel at a time, which stays in cache."""
-    count, length = partials.shape
-    flat = partials.reshape(partials.size)
-    for start in range(0, length, 1024):
-        panel = min(1024, length - start)
-        total = borrow(flat, start, panel)
-        for q in range(1, count):
-            part = borrow(flat, q * length + start, panel)
-            for i in range(panel):
-                total[i] += part[i]
-
-
 class State(NamedTuple):
     """What an optimiser moves, in scaled features, and its moments; an empty array is not in use."""
 
@@ -128,33 +149,12 @@ class State(NamedTuple):
     powers: Any  # (2,) float64: beta1 and beta2 to the number of steps
 
 
-@outlined
-def step(rule: Any, rate: float, l2: float, factor: float, count: float, state: Any, G: Any, g: Any, W: Any, b: Any) -> None:  # fmt: skip  # noqa: E501
-    """One step along the gradient: factor times the partials' sum, and the penalty's."""
-    add_partials(G)
-    add_partials(g)
-    powers = state.powers
-    powers[0] *= rule.beta1
-    powers[1] *= rule.beta2
-    now = Step(rate, factor, l2, powers[0], powers[1])
-    descend(
-        rule, now, count, state.scale, G.reshape(G.size), state.coef, state.coef_first, state.coef_second,
-        state.coef_average, W,
-    )  # fmt: skip
-    if len(state.intercept):
-        now = Step(rate, factor, 0.0, powers[0], powers[1])
-        descend(
-            rule, now, count, state.one, g.reshape(g.size), state.intercept, state.intercept_first,
-            state.intercept_second, state.intercept_average, b,
-        )  # fmt: skip
-
-
 @Driver
 def steps(  # type: ignore[no-untyped-def]
     workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, B, tile, wide, G, g,
-    predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, rule, rates, l2, share, counted, state,
+    predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, move, rule, rates, l2, share, counted, state,
 ):  # fmt: skip
-    """Batches start..stop of `batch` rows of `order`, each one step; chunk_losses: added to, as in `sweep`.
+    """Batches start..stop of `batch` rows of `order`, each one step by `move`; chunk_losses: added to, as in `sweep`.
 
     A batch is walked in micro-batches, these in chunks of `size` rows. rates: of each batch; share: the factor of a
     batch's gradient times its rows; counted: batches before the first one that is averaged, less start.
@@ -175,4 +175,17 @@ def steps(  # type: ignore[no-untyped-def]
                             design, order, micro, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions,
                             proba, T[w], Z[w], index[w], stats[w], logs[w], losses[w],
                         )  # fmt: skip
-        step(rule, rates[t], l2, share / (last - first), max(1.0, t + 1.0 + counted), state, G, g, W, b)
+        powers = state.powers
+        powers[0] *= rule.beta1
+        powers[1] *= rule.beta2
+        now = Step(rates[t], share / (last - first), l2, powers[0], powers[1])
+        count = max(1.0, t + 1.0 + counted)
+        move(
+            rule, now, count, state.scale, G, state.coef, state.coef_first, state.coef_second, state.coef_average, W
+        )  # fmt: skip
+        if len(state.intercept):
+            now = Step(rates[t], share / (last - first), 0.0, powers[0], powers[1])
+            move(
+                rule, now, count, state.one, g, state.intercept, state.intercept_first, state.intercept_second,
+                state.intercept_average, b,
+            )  # fmt: skip

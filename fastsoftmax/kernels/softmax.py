@@ -167,17 +167,26 @@ def scatter_block(Z: Any, B: int, rows: int, c: int, out: Any, base: int, row_st
 
 
 @outlined
-def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, stats: Any, logs: Any) -> None:
-    """Logits -> the function of `mode` in place; logsumexp goes to `logs`. bias: zeros; stats: two rows of B."""
+def softmax_block(Z: Any, B: int, rows: int, c: int, bias: Any, stats: Any) -> None:
+    """Logits -> probabilities, in place. bias: added first; stats: two rows of B."""
     M, S = borrow(stats, 0, B), borrow(stats, B, B)
     block_maximum(Z, B, rows, c, bias, M)
-    block_exp(Z, B, rows, c, M, S, mode == SOFTMAX)
+    block_exp(Z, B, rows, c, M, S, True)
+    for i in range(rows):
+        S[i] = 1 / S[i]
+        M[i] = 0
+    block_affine(Z, B, rows, c, S, M)
+
+
+@outlined
+def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, stats: Any, logs: Any) -> None:
+    """Logits -> the function of `mode` in place; logsumexp goes to `logs`. bias: zeros; stats: two rows of B."""
     if mode == SOFTMAX:
-        for i in range(rows):
-            S[i] = 1 / S[i]
-            M[i] = 0
-        block_affine(Z, B, rows, c, S, M)
+        softmax_block(Z, B, rows, c, bias, stats)
         return
+    M, S = borrow(stats, 0, B), borrow(stats, B, B)
+    block_maximum(Z, B, rows, c, bias, M)
+    block_exp(Z, B, rows, c, M, S, False)
     for i in range(rows):
         logs[i] = S[i] if M[i] < INFINITY else sum_with_infinity(Z, i, B, c)
     log_in_place(logs)

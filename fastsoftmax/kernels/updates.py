@@ -1,23 +1,20 @@
 """Steps of the optimisers, in place: SGD with momentum (Polyak 1964; Nesterov as in Sutskever et al. 2013), Adam.
 
-Each takes the sum of a batch's raw gradients, and in one pass makes it the gradient in scaled features, factor * sum *
-scale + l2 * coef, moves coef along it, and writes W = coef * scale, the weights of the raw features. `scale` is a
-row, of m features or, for an intercept, of one.
+Each adds up a batch's partial gradients, and in one pass makes their sum the gradient in scaled features, factor *
+sum * scale + l2 * coef, moves coef along it, and writes W = coef * scale, the weights of the raw features. `scale` is
+a row, of m features or, for an intercept, of one. All take the same arguments; drivers take one of them as a pointer.
 """
 
 import math
 from typing import Any, NamedTuple
 
-from fastsoftmax._jit import outlined
+from fastsoftmax._jit import Pointer, inlined, kernel
 from fastsoftmax._simd import borrow
-
-SGD, ADAM = 0, 1
 
 
 class Rule(NamedTuple):
-    """An optimiser and its settings."""
+    """An optimiser's settings."""
 
-    kind: int
     momentum: float
     nesterov: bool
     beta1: float
@@ -35,9 +32,35 @@ class Step(NamedTuple):
     power2: float
 
 
-@outlined
-def sgd_step(rule: Any, now: Any, scale: Any, gradient: Any, coef: Any, velocity: Any, W: Any) -> None:
+@kernel
+def add_partials(partials: Any) -> None:
+    """partials[0] = the sum of all, in order; a panel at a time, which stays in cache."""
+    count, length = partials.shape
+    flat = partials.reshape(partials.size)
+    for start in range(0, length, 1024):
+        panel = min(1024, length - start)
+        total = borrow(flat, start, panel)
+        for q in range(1, count):
+            part = borrow(flat, q * length + start, panel)
+            for i in range(panel):
+                total[i] += part[i]
+
+
+@inlined
+def add_to_average(coef: Any, count: float, average: Any) -> None:
+    """average = the mean of coef over the last `count` steps, unless it is empty."""
+    share = coef.dtype.type(1 / count)
+    for i in range(len(average)):
+        average[i] += (coef[i] - average[i]) * share
+
+
+def _sgd(
+    rule: Any, now: Any, count: float, scale: Any, partials: Any, coef: Any, velocity: Any, second: Any, average: Any,
+    W: Any,
+) -> float:  # fmt: skip
     """velocity = momentum velocity + gradient; coef -= rate velocity; with Nesterov one step ahead."""
+    add_partials(partials)
+    gradient = partials.reshape(partials.size)
     dtype, m = coef.dtype.type, len(scale)
     rate, factor, l2, momentum = dtype(now.rate), dtype(now.factor), dtype(now.l2), dtype(rule.momentum)
     ahead = dtype(rule.momentum if rule.nesterov else 1.0)
@@ -54,11 +77,17 @@ def sgd_step(rule: Any, now: Any, scale: Any, gradient: Any, coef: Any, velocity
                 v[j] = momentum * v[j] + d
                 w[j] -= rate * (ahead * v[j] + d if rule.nesterov else v[j])
                 to[j] = w[j] * scale[j]
+    add_to_average(coef, count, average)
+    return 0.0
 
 
-@outlined
-def adam_step(rule: Any, now: Any, scale: Any, gradient: Any, coef: Any, first: Any, second: Any, W: Any) -> None:
+def _adam(
+    rule: Any, now: Any, count: float, scale: Any, partials: Any, coef: Any, first: Any, second: Any, average: Any,
+    W: Any,
+) -> float:  # fmt: skip
     """Adam (Kingma & Ba 2015, algorithm 1)."""
+    add_partials(partials)
+    gradient = partials.reshape(partials.size)
     dtype, m = coef.dtype.type, len(scale)
     factor, l2, epsilon = dtype(now.factor), dtype(now.l2), dtype(rule.epsilon)
     beta1, beta2, new1, new2 = dtype(rule.beta1), dtype(rule.beta2), dtype(1 - rule.beta1), dtype(1 - rule.beta2)
@@ -72,27 +101,8 @@ def adam_step(rule: Any, now: Any, scale: Any, gradient: Any, coef: Any, first: 
             v[j] = beta2 * v[j] + new2 * d * d
             w[j] -= rate * u[j] / (math.sqrt(v[j]) * root + epsilon)
             to[j] = w[j] * scale[j]
+    add_to_average(coef, count, average)
+    return 0.0
 
 
-@outlined
-def descend(
-    rule: Any,
-    now: Any,
-    count: float,
-    scale: Any,
-    gradient: Any,
-    coef: Any,
-    first: Any,
-    second: Any,
-    average: Any,
-    W: Any,
-) -> None:
-    """One step of `coef`, and of its average over the last `count` steps unless `average` is empty."""
-    if rule.kind == ADAM:
-        adam_step(rule, now, scale, gradient, coef, first, second, W)
-    else:
-        sgd_step(rule, now, scale, gradient, coef, first, W)
-    if len(average):
-        share = coef.dtype.type(1 / count)
-        for i in range(len(coef)):
-            average[i] += (coef[i] - average[i]) * share
+sgd, adam = Pointer(_sgd), Pointer(_adam)
