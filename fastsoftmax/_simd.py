@@ -21,7 +21,6 @@ from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, register_model
-from numba.np import arrayobj
 
 from fastsoftmax._jit import JIT
 
@@ -96,7 +95,7 @@ def emit_totals(b: Any, vector: Vector, xs: list[Any]) -> Any:
 
 
 def pointer(ctx: Any, b: Any, array_type: Any, array: Any, offset: Any, stride: Any = None, i: int = 0) -> Any:
-    p = b.gep(arrayobj.make_array(array_type)(ctx, b, array).data, [offset])
+    p = b.gep(ctx.make_array(array_type)(ctx, b, array).data, [offset])
     return b.gep(p, [b.mul(stride, I64(i))]) if stride and i else p
 
 
@@ -310,10 +309,9 @@ def borrow(typingctx, array, start, length):  # type: ignore[no-untyped-def]
     """array[start : start + length], borrowed: a slice of Numba's own counts references, atomically, and checks."""
 
     def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
-        made, size = arrayobj.make_array(array)(ctx, b), I64(array.dtype.bitwidth // 8)
-        arrayobj.populate_array(
-            made, pointer(ctx, b, array, *args[:2]), [args[2]], [size], size, meminfo=None, parent=None
-        )
+        made, size = ctx.make_array(array)(ctx, b), I64(array.dtype.bitwidth // 8)
+        data = pointer(ctx, b, array, *args[:2])
+        ctx.populate_array(made, data=data, shape=[args[2]], strides=[size], itemsize=size, meminfo=None, parent=None)
         return made._getvalue()
 
     return array(array, types.int64, types.int64), codegen
