@@ -24,6 +24,7 @@ _HOMES = {
     "Trainer": "trainer",
     "set_num_threads": "_jit",
     "get_num_threads": "_jit",
+    "warmup": "warming",
 }
 __all__ = [
     "SoftmaxModel",
@@ -44,6 +45,7 @@ __all__ = [
     "predict_proba",
     "set_num_threads",
     "softmax",
+    "warmup",
 ]
 
 
@@ -81,3 +83,4 @@ if TYPE_CHECKING:
     from fastsoftmax.selection import SoftmaxRegressionCV, path
     from fastsoftmax.sgd_classifier import SoftmaxSGDClassifier
     from fastsoftmax.trainer import Trainer
+    from fastsoftmax.warming import warmup

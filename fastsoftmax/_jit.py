@@ -12,12 +12,15 @@ import gc
 import hashlib
 import inspect
 import logging
+import math
 import multiprocessing
 import os
 import pickle
+import re
 import sys
 import threading
 import time
+import types
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +80,35 @@ def _warn_uncached(reason: str) -> None:
     logger.warning("kernels are compiled, not cached: %s", reason)
 
 
+def cached_files() -> list[Path]:
+    """What caches of ours, of this version or another, have written; nothing else that may lie in the folder."""
+    ours = re.compile(r"fastsoftmax\..*-[0-9a-f]{32}\.(kernel|[0-9a-f]{32})")
+    try:
+        return sorted(path for path in cache_folder().iterdir() if ours.fullmatch(path.name))
+    except OSError:
+        return []
+
+
+class _Patience:
+    """Says once, on a terminal, that kernels are being compiled, when that has taken more than a second."""
+
+    since = last = -math.inf
+    told = False
+
+    def tick(self) -> None:
+        """Before and after each compilation; those that are seconds apart do not belong together."""
+        now = time.perf_counter()
+        self.since = self.since if now - self.last < 3 else now
+        self.last = now
+        if now - self.since > 1 and not self.told:
+            self.told = True
+            level = logging.WARNING if sys.stderr is not None and sys.stderr.isatty() else logging.INFO
+            logger.log(level, "compiling kernels for this CPU; later processes find them in %s", cache_folder())
+
+
+_patience = _Patience()
+
+
 class KernelCache(NullCache):  # type: ignore[misc]
     """One checksummed file per key, named by the key: no index to tear, nothing to overwrite; it never raises."""
 
@@ -105,12 +137,14 @@ class KernelCache(NullCache):  # type: ignore[misc]
                 raise ValueError("a damaged file")
             return CompileResult._rebuild(target_context, *pickle.loads(blob[32:]))
         except FileNotFoundError:
+            _patience.tick()
             return None
         except Exception as error:
             _warn_uncached(repr(error))
             return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
+        _patience.tick()
         try:
             from numba.core.serialize import dumps
 
@@ -203,25 +237,36 @@ class Pointer:
         self.function, self.returns = function, returns
         self.compiled: dict[Any, Any] = {}
 
-    def __call__(self, *examples: Any) -> Any:
-        """The pointer for arguments of the types of `examples`."""
-        if not JIT:
-            return self.function
-        key = _kinds(examples)
+    def __call__(self, *examples: Any, **constants: Any) -> Any:
+        """The pointer for arguments of the types of `examples`, with some globals of its module set to constants.
+
+        Drivers do not see the constants: for another one they need not be compiled again.
+        """
+        key = (*constants.items(), *(_kinds(examples) if JIT else ()))
         with _compiling:
             if key not in self.compiled:
-                self.compiled[key] = self._compile(tuple(map(numba.typeof, examples)))
+                function = _bound(self.function, constants)
+                self.compiled[key] = self._compile(function, constants, examples) if JIT else function
             return self.compiled[key]
 
-    def _compile(self, types: tuple[Any, ...]) -> Any:
-        start = time.perf_counter()
+    def _compile(self, function: Callable[..., Any], constants: dict[str, Any], examples: tuple[Any, ...]) -> Any:
+        start, signature = time.perf_counter(), (tuple(map(numba.typeof, examples)), self.returns)
         options = {name: OPTIONS[name] for name in ("error_model", "fastmath", "boundscheck")}
-        compiled: Any = CFunc(self.function, (types, self.returns), locals={}, options=options)
-        compiled._cache = KernelCache(self.function, "pointer")
+        compiled: Any = CFunc(function, signature, locals={}, options=options)
+        compiled._cache = KernelCache(function, "pointer", *constants.items())
         compiled.compile()
         verb = "loaded" if compiled.cache_hits else "compiled"
-        logger.info("%s %s in %.2f s", verb, self.function.__qualname__, time.perf_counter() - start)
+        logger.info("%s %s in %.2f s", verb, function.__qualname__, time.perf_counter() - start)
         return compiled
+
+
+def _bound(function: Callable[..., Any], constants: dict[str, Any]) -> Callable[..., Any]:
+    """The function with some of the globals of its module replaced."""
+    known = function.__globals__
+    assert set(constants) <= set(known), "a constant has a name in the module, where it says what it is"
+    bound = types.FunctionType(function.__code__, known | constants, function.__name__, function.__defaults__)
+    bound.__qualname__, bound.__module__ = function.__qualname__, function.__module__
+    return bound
 
 
 class Driver:
@@ -231,6 +276,10 @@ class Driver:
         self.serial, self.parallel = _compiled(function, {}), _compiled(function, {"parallel": True})
 
     def __call__(self, workers: int, *args: Any) -> Any:
+        if JIT and getattr(_here, "warming", False):
+            signature = tuple(map(numba.typeof, (workers, *args)))
+            self.serial.compile(signature)
+            self.parallel.compile(signature)
         if workers > 1:
             with _parallel(workers) as allowed:
                 if allowed:
@@ -251,7 +300,7 @@ def _parent_started_threads() -> bool:
 _forked = _parent_started_threads()
 _workqueue_busy = threading.Lock()
 _chosen_threads: int | None = None
-_here = threading.local()
+_here = threading.local()  # flags of each Python thread
 
 
 def _after_fork() -> None:
@@ -304,14 +353,24 @@ def get_num_threads() -> int:
 
 
 @contextlib.contextmanager
-def serially() -> Iterator[None]:
-    """Calls of this Python thread use no others: what runs once is done before its parallel twin were compiled."""
-    before = getattr(_here, "serial", False)
-    _here.serial = True
+def _as(name: str) -> Iterator[None]:
+    """A flag of this Python thread that is up for a while."""
+    before = getattr(_here, name, False)
+    setattr(_here, name, True)
     try:
         yield
     finally:
-        _here.serial = before
+        setattr(_here, name, before)
+
+
+def serially() -> contextlib.AbstractContextManager[None]:
+    """Calls of this Python thread use no others: what runs once is done before its parallel twin were compiled."""
+    return _as("serial")
+
+
+def warming() -> contextlib.AbstractContextManager[None]:
+    """Drivers that this Python thread calls compile both of their twins."""
+    return _as("warming")
 
 
 def worker_count(operations: float) -> int:

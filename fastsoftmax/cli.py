@@ -1,4 +1,4 @@
-"""The command line: `fastsoftmax train`, `evaluate`, `predict`, `info`. Nothing below this layer prints."""
+"""The command line: `fastsoftmax train`, `evaluate`, `predict`, `info`, `warmup`, `cache`. Nothing below it prints."""
 
 import argparse
 import json
@@ -218,9 +218,38 @@ def info(args: argparse.Namespace) -> int:
     return 0
 
 
+def warmup(args: argparse.Namespace) -> int:
+    from fastsoftmax import _jit
+    from fastsoftmax.warming import warmup
+
+    seconds = warmup(args.classes, args.dtype)
+    files = _jit.cached_files()
+    if args.json:
+        print(json.dumps({"seconds": seconds, "files": len(files), "folder": str(_jit.cache_folder())}, indent=2))
+    else:
+        print(f"compiled in {seconds:.1f} s; {len(files)} kernels in {_jit.cache_folder()}")
+    return 0
+
+
+def cache(args: argparse.Namespace) -> int:
+    from fastsoftmax import _jit
+
+    files = _jit.cached_files()
+    size = sum(path.stat().st_size for path in files)
+    if args.clear:
+        for path in files:
+            path.unlink(missing_ok=True)
+    result = {"folder": str(_jit.cache_folder()), "files": len(files), "bytes": size, "cleared": args.clear}
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"{result['folder']}: {len(files)} kernels, {size / 1e6:.1f} MB{', cleared' * args.clear}")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments. Choices are spelt here, not read from the registries: those would import Numba first."""
-    from fastsoftmax.defaults import MNIST, OPTIMIZERS, SCHEDULES
+    from fastsoftmax.defaults import DTYPES, MNIST, OPTIMIZERS, SCHEDULES
 
     top = argparse.ArgumentParser(prog="fastsoftmax", description="Softmax regression on a CPU.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -253,6 +282,11 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("images", metavar="IMAGES", help="IDX file of images, raw or .gz")
     three.add_argument("--proba", action="store_true", help="print probabilities instead")
     command("info", info, "Print versions, CPU, threads, threading layer and cache folder.")
+    four = command("warmup", warmup, "Compile ahead of time what trainers and estimators call.")
+    four.add_argument("--classes", type=int, nargs="+", metavar="N", help="numbers of classes (default: any)")
+    four.add_argument("--dtype", choices=DTYPES, nargs="+", default=DTYPES, help="of X (default: all)")
+    five = command("cache", cache, "Print where compiled kernels are kept, and how many.")
+    five.add_argument("--clear", action="store_true", help="delete them; nothing else in the folder is touched")
     return top
 
 

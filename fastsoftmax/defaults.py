@@ -3,6 +3,7 @@
 from typing import Any
 
 OPTIMIZERS = ("sgd", "adam", "gd")
+DTYPES = ("uint8", "float32", "float64")
 SCHEDULES = ("constant", "inverse_scaling", "cosine", "one_cycle")
 # Chosen on 10 000 rows held out of MNIST's training set, never on the test set: benchmarks/choose_defaults.py.
 MNIST: dict[str, Any] = {

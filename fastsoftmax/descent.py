@@ -104,8 +104,8 @@ class Descent:
         move = (updates.adam if self.adam else updates.sgd)(self.rule, now, 0.0, state.scale, space.G, *coef, self.W)
         counted = self.averaged if averaging else -len(rates) - 1
         gradient.steps(
-            space.workers, *arguments, self.batch, self.micro, part.size, start, stop, part.block, part.tile,
-            part.wide, space.G, space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses,
+            space.workers, *arguments, self.batch, self.micro, part.size, start, stop, part.block,
+            space.G, space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses,
             move, self.rule, rates, self.l2, self.share, float(counted - start), state,
         )  # fmt: skip
         self.averaged += stop - start if averaging else 0

@@ -61,8 +61,8 @@ class Arrangement(NamedTuple):
     """How a layout arranges weights, gradients and blocks for c classes in a compute type."""
 
     layout: Any  # what the kernels take
-    tile: tuple[int, ...]
-    wide: tuple[int, ...]
+    tile: tuple[int, ...]  # of forward, and
+    side: tuple[int, ...]  # of adjoint
     classes: int  # c, padded
     row: int  # entries of scratch that a row of X takes
     length: int  # entries of the weights
@@ -205,9 +205,9 @@ class Dense(Design):
         lanes = LANE_BYTES // dtype.itemsize
         ld, X = -(-self.m // lanes) * lanes, _jit.flat(self.X)
         layout = dense.Dense(X, X if X.dtype == dtype and ld == self.m else np.zeros(0, dtype), self.m, ld)
-        tile, wide, classes = dense.tiles(c)
+        tile, side, classes = dense.tiles(c)
         rows = min(512, (208 << 10) // (ld * dtype.itemsize), (256 << 10) // (c * dtype.itemsize))
-        return Arrangement(layout, tile, wide, classes, ld, classes * ld, max(16, rows // 16 * 16))
+        return Arrangement(layout, tile, side, classes, ld, classes * ld, max(16, rows // 16 * 16))
 
     def block(self, start: int, stop: int, out: Array) -> None:
         if self.shifted:

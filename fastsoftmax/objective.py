@@ -38,7 +38,7 @@ class Partition(NamedTuple):
     size: int  # rows of a chunk
     chunks: int
     tile: tuple[int, ...]
-    wide: tuple[int, ...]
+    side: tuple[int, ...]
     classes: int  # c, padded
     row: int  # entries of scratch that a row of X takes
     length: int  # entries of the weights
@@ -75,10 +75,11 @@ class Workspace:
         """What every driver takes first, the pointer of a chunk function in front."""
         objective, part = self.objective, self.part
         head = (objective.layout, order, objective.targets, W, b, objective.c)
-        middle = (part.block, part.tile, part.wide)
         rest = [a[0] for a in (self.G, self.g)]
-        empty = (NONE, np.zeros(0, objective.dtype))
-        pointer = chunk(*head[:2], 0, *head[2:], 0, 0, *middle, *rest, *empty, *[a[0] for a in self.scratch])
+        empty, scratch = (NONE, np.zeros(0, objective.dtype)), [a[0] for a in self.scratch]
+        pointer = chunk(
+            *head[:2], 0, *head[2:], 0, 0, part.block, *rest, *empty, *scratch, TILE=part.tile, SIDE=part.side
+        )
         return pointer, *head
 
     def loss(self) -> float:
@@ -232,7 +233,7 @@ class SoftmaxObjective:
         step = max(1, int(SLICE / (row * part.chunks * part.block))) * part.block
         for start in range(0, part.size if n else 0, step):
             gradient.sweep(
-                workers, *arguments, n, part.size, start, min(start + step, part.size), part.block, part.tile,
-                part.wide, space.G, space.g, predictions, proba, *space.scratch, space.counter, space.losses,
+                workers, *arguments, n, part.size, start, min(start + step, part.size), part.block,
+                space.G, space.g, predictions, proba, *space.scratch, space.counter, space.losses,
             )  # fmt: skip
         return space, space.loss()

@@ -39,9 +39,11 @@ def sweep(
         _jit.aligned((workers, B), np.float64),
         _jit.aligned((workers, B), np.float64),
     )
-    middle = (targets, W, b, c, B, plan.tile, np.zeros(0, dtype) if proba is None else proba, R)
+    middle = (targets, W, b, c, B, np.zeros(0, dtype) if proba is None else proba, R)
     tail = (G, g.reshape(-1), losses)
-    pointer = wide.wide_pointer(0, 0, 0, plan.layout, turned, *middle, *[part[0] for part in scratch], *tail)
+    pointer = wide.wide_pointer(
+        0, 0, 0, plan.layout, turned, *middle, *[part[0] for part in scratch], *tail, TILE=plan.tile
+    )
     slices = max(1, int(4.0 * n * design.pairs * classes / SLICE))
     for stage, size, indptr in ((wide.RESIDUALS, blocks, None), (wide.GRADIENT, m, turned.indptr)):
         for s in range(slices):

@@ -104,7 +104,9 @@ def test_numba_is_left_as_it_was(rng, restore_threads):
 @jit_only
 def test_few_signatures(rng):
     """Labels or probabilities, weights, smoothing, options: one compiled chunk for each X, compute dtype and tile."""
-    gradient.chunk_pointer.compiled.clear()
+    for pointer in (gradient.losses, gradient.probabilities):
+        pointer.compiled.clear()
+    drivers = len(gradient.sweep.serial.signatures)
     for dtype in (np.float32, np.float64, np.uint8):
         X, y, coef, b = make_problem(rng, 60, 9, 5, dtype)
         for target in (y, np.eye(5)[y]):
@@ -113,7 +115,13 @@ def test_few_signatures(rng):
         fs.predict_proba(X, coef)
         fs.Trainer(1, optimizer="adam").fit(X, y)
         fs.Trainer(1, early_stopping=True, momentum=0.5, nesterov=True).fit(X, y)
-    assert len(gradient.chunk_pointer.compiled) == 3
+    assert len(gradient.losses.compiled) == 3
+    assert len(gradient.probabilities.compiled) == 3
+    for c in (2, 3, 7, 10, 12):  # other tiles
+        X, y, coef, b = make_problem(rng, 60, 9, c)
+        fs.loss_gradient(X, y, coef, b)
+    assert len(gradient.losses.compiled) == 8
+    assert len(gradient.sweep.serial.signatures) <= drivers + 3  # do not know of tiles
     assert len(softmax.normalise.compiled) <= 2
 
 

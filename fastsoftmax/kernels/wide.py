@@ -17,11 +17,12 @@ from fastsoftmax.kernels.curvature import block_curvature
 from fastsoftmax.kernels.layouts import forward
 
 RESIDUALS, GRADIENT = range(2)
+TILE: tuple[int, ...] = ()  # a constant of the pointer
 
 
 def _wide(
     stage: int, start: int, stop: int, design: Any, columns: Any, targets: Any, W: Any, b: Any, c: int, B: int,
-    tile: Any, proba: Any, R: Any, Z: Any, index: Any, stats: Any, logs: Any, losses: Any, G: Any, g: Any,
+    proba: Any, R: Any, Z: Any, index: Any, stats: Any, logs: Any, losses: Any, G: Any, g: Any,
     block_losses: Any,
 ) -> float:  # fmt: skip
     """RESIDUALS: blocks start..stop of B rows, into R. GRADIENT: features start..stop, from R into G.
@@ -32,13 +33,13 @@ def _wide(
     classes, n = design.ld, len(design.indptr) - 1
     if stage == GRADIENT:
         for j in range(start, stop):
-            row_logits(columns, j, R, classes, tile, G, j * classes)
+            row_logits(columns, j, R, classes, TILE, G, j * classes)
         return 0.0
     none = borrow(index, 0, 0)
     for s in range(start, stop):
         first, count = s * B, min(B, n - s * B)
         T = borrow(R, first * classes, B * classes)
-        forward(design, T, none, first, 0, count, W, Z, B, classes, tile, tile)
+        forward(design, T, none, first, 0, count, W, Z, B, classes, TILE, TILE)
         for i in range(count):
             index[i] = first + i
         if len(proba):
@@ -55,12 +56,12 @@ wide_pointer = Pointer(_wide)
 
 @Driver
 def wide_stage(  # type: ignore[no-untyped-def]
-    workers, chunk, stage, bounds, design, columns, targets, W, b, c, B, tile, proba, R, Z, index, stats, logs, losses,
+    workers, chunk, stage, bounds, design, columns, targets, W, b, c, B, proba, R, Z, index, stats, logs, losses,
     G, g, block_losses,
 ):  # fmt: skip
     """A stage, worker w its share bounds[w]..bounds[w + 1]."""
     for w in prange(workers):
         chunk(
-            stage, np.int64(bounds[w]), np.int64(bounds[w + 1]), design, columns, targets, W, b, c, B, tile, proba, R,
+            stage, np.int64(bounds[w]), np.int64(bounds[w + 1]), design, columns, targets, W, b, c, B, proba, R,
             Z[w], index[w], stats[w], logs[w], losses[w], G, g, block_losses,
         )  # fmt: skip

@@ -1,0 +1,147 @@
+"""Compiling ahead of time: a small problem of each kind that kernels tell apart, and both twins of each driver."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastsoftmax import _jit, functional
+from fastsoftmax.defaults import DTYPES
+from fastsoftmax.design import Design, as_design
+from fastsoftmax.objective import MANY, PARTIAL_BYTES, SoftmaxObjective
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers import SOLVERS, minimise, preconditioners
+from fastsoftmax.targets import as_targets
+from fastsoftmax.trainer import Trainer
+
+logger = logging.getLogger("fastsoftmax")
+Array = NDArray[Any]
+ROWS, FEATURES = 12, 5
+
+
+def warmup(
+    n_classes: int | Iterable[int] | None = None,
+    dtypes: Iterable[DTypeLike] = DTYPES,
+    *,
+    progress: bool | None = None,
+) -> float:
+    """Compile what the public functions, trainers and estimators call, and keep it in the cache.
+
+    Parameters
+    ----------
+    n_classes : int or iterable of int, optional
+        Numbers of classes that will come; by default any: register tiles of each shape are compiled.
+    dtypes : iterable of dtype, default ("uint8", "float32", "float64")
+        Of X.
+    progress : bool, optional
+        Whether to show a bar; by default only on a terminal.
+
+    Returns
+    -------
+    float
+        Seconds that it took: some minutes, or seconds where all is cached.
+
+    Raises
+    ------
+    ValueError
+        If a number of classes is less than 2, or a dtype is another.
+
+    Examples
+    --------
+    In the building of a container, for classifiers of ten classes on float32 data:
+
+    >>> import fastsoftmax as fs
+    >>> seconds = fs.warmup(10, ["float32"])
+    """
+    counts = range(2, MANY + 1) if n_classes is None else np.atleast_1d(np.asarray(n_classes)).tolist()
+    kinds = [np.dtype(dtype) for dtype in dtypes]
+    if any(c != int(c) or c < 2 for c in counts):
+        raise ValueError(f"n_classes must be integers of at least 2, got {n_classes!r}")
+    if not kinds or any(kind.name not in DTYPES for kind in kinds):
+        raise ValueError(f"dtypes must be some of {DTYPES}, got {[kind.name for kind in kinds]}")
+    from tqdm import tqdm
+
+    start, tasks = time.perf_counter(), [*_tasks([int(c) for c in counts], kinds)]
+    with _jit.warming():
+        for task, *arguments in tqdm(
+            tasks, "compiling", leave=False, disable=None if progress is None else not progress
+        ):
+            task(*arguments)
+    seconds = time.perf_counter() - start
+    logger.info("warm after %.1f s", seconds)
+    return seconds
+
+
+def _tasks(counts: list[int], kinds: list[np.dtype[Any]]) -> Iterator[tuple[Any, ...]]:
+    """Functions and what they are to be called with."""
+    for dtype in sorted({np.dtype(np.float64 if kind == np.float64 else np.float32) for kind in kinds}, key=str):
+        yield _functions, dtype
+    for X in _examples(kinds):
+        design = as_design(X)
+        for dtype in sorted({design.dtype, np.dtype(np.float64)}, key=str):
+            tiles: dict[Any, int] = {}
+            for c in counts:
+                plan = design.arrange(dtype, c)
+                tiles.setdefault((plan.tile, plan.side), c)
+            for c in tiles.values():
+                yield _passes, design, dtype, c
+            yield _solvers, design, dtype, next(iter(tiles.values()))
+
+
+def _examples(kinds: list[np.dtype[Any]]) -> Iterator[Any]:
+    """Dense X, sparse X, and sparse X with so many features that each owns its gradient."""
+    from scipy.sparse import csr_array
+
+    for kind in kinds:
+        X = (np.arange(ROWS * FEATURES) % 7).reshape(ROWS, FEATURES).astype(kind)
+        yield X
+        yield csr_array(X)
+        yield csr_array((X.reshape(-1)[:ROWS], (np.arange(ROWS), np.arange(ROWS))), (ROWS, PARTIAL_BYTES // 1024 + 1))
+
+
+def _functions(dtype: np.dtype[Any]) -> None:
+    """softmax and its kin, of few and of many classes, along any axis."""
+    for c in (3, 40):
+        Z, y = np.zeros((4, c), dtype), np.zeros(4, np.int64)
+        for axis in (0, 1):
+            functional.softmax(Z, axis)
+        functional.cross_entropy_gradient(Z, y)
+        functional.loss_gradient(Z, y, np.zeros((2, c), dtype), l2=1.0)
+    many = 2 * MANY  # and weights so large that classes own their gradients
+    features = PARTIAL_BYTES // 16 // many // dtype.itemsize + 1
+    for X in (np.zeros((2, features), kind) for kind in {dtype, np.dtype(np.uint8)}):
+        design = as_design(X)
+        objective = SoftmaxObjective(design, many, as_targets([0, 1], 2, many, dtype), dtype)
+        objective.loss_gradient(np.zeros((many, features), dtype), None)
+
+
+def _passes(design: Design, dtype: np.dtype[Any], c: int) -> None:
+    """What a trainer, a model and a solver ask of an objective."""
+    y = np.arange(design.n) % c
+    targets = as_targets(y, design.n, c, dtype)
+    objective = SoftmaxObjective(design, c, targets, dtype)
+    coef, intercept = np.zeros((c, design.m), dtype), np.zeros(c, dtype)
+    objective.loss_gradient(coef, intercept)
+    objective.evaluate(coef, intercept)
+    objective.predict(coef, intercept)
+    proba = objective.predict_proba(coef, intercept)
+    objective.hessp(proba, coef, intercept, 1.0, (np.zeros_like(coef), np.zeros_like(intercept)))
+    for optimizer in ("sgd", "adam"):
+        trainer = Trainer(1, batch_size=4, optimizer=optimizer, learning_rate=1e-6, dtype=dtype, progress=False)
+        trainer.fit_checked(design, targets, np.arange(c), dtype)
+
+
+def _solvers(design: Design, dtype: np.dtype[Any], c: int) -> None:
+    """Moments, Gram matrices, preconditioners; and each solver for an iteration or two."""
+    targets = as_targets(np.arange(design.n) % c, design.n, c, dtype)
+    for l1 in (0.0, 0.1):
+        problem = Problem(design, targets, c, l1=l1, l2=1.0, fit_intercept=True, dtype=dtype)
+        if preconditioners.cost(problem, c) < np.inf:
+            theta = np.zeros(problem.size)
+            preconditioners.per_class(problem, theta)(theta)
+        for name, solver in SOLVERS.items():
+            if solver.l1 or not l1:
+                minimise(problem, np.zeros(problem.size), name, 1e-4, 2, dtype, lambda *_: None)
