@@ -3,7 +3,8 @@
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 _lock = threading.Lock()
@@ -37,3 +38,14 @@ def single_threaded() -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 _limit.restore_original_limits()
+
+
+def on_threads(count: int, function: Callable[..., object], *columns: Iterable[Any]) -> None:
+    """function of each row of the columns, `count` at a time; one after another where no thread can be started."""
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            for _ in pool.map(function, *columns):
+                pass
+    except RuntimeError:  # the interpreter is on its way out
+        for row in zip(*columns, strict=True):
+            function(*row)

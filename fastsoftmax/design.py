@@ -23,8 +23,8 @@ Array = NDArray[Any]
 
 def is_sparse(values: Any) -> bool:
     """Whether it is a matrix or array of scipy.sparse, which is not imported for that."""
-    scipy_sparse = sys.modules.get("scipy.sparse")
-    return scipy_sparse is not None and scipy_sparse.issparse(values)
+    issparse = getattr(sys.modules.get("scipy.sparse"), "issparse", None)  # another thread may be importing it
+    return issparse is not None and bool(issparse(values))
 
 
 def as_array(values: ArrayLike, name: str) -> Array:

@@ -8,7 +8,6 @@ block for all classes.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from fastsoftmax import _jit
+from fastsoftmax._blas import on_threads
 from fastsoftmax._simd import LANE_BYTES
 from fastsoftmax.kernels import whiten
 from fastsoftmax.problem import Problem
@@ -56,8 +56,7 @@ class Blocks:
         lanes = LANE_BYTES // H.dtype.itemsize
         self.ld = -(-self.M // lanes) * lanes
         self.inverse = _jit.aligned((count, self.M, self.ld), H.dtype)
-        with ThreadPoolExecutor(max(1, _jit.get_num_threads())) as pool:
-            list(pool.map(_invert, H, self.inverse))
+        on_threads(_jit.get_num_threads(), _invert, H, self.inverse)
         self.x, self.z = (_jit.aligned((problem.r, self.ld), H.dtype) for _ in range(2))
 
     def __call__(self, vector: Array) -> Array:
