@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 import fastsoftmax as fs
 from fastsoftmax import _jit, objective
 from fastsoftmax.kernels import gradient, softmax
-from tests.conftest import make_problem
+from tests.conftest import ROOT, make_problem
 
 jit_only = pytest.mark.skipif(
     not _jit.JIT, reason="there is nothing compiled to cache, and one thread, with the JIT off"
@@ -200,8 +201,12 @@ def test_an_edit_of_any_kernel_compiles_anew(run_python, folder, tmp_path):
     assert edited[1] != "0"
 
 
+ROUNDS = [pytest.param(i, marks=[pytest.mark.long] if i >= 3 else []) for i in range(30)]
+
+
 @jit_only
-def test_eight_processes_start_cold_at_once(run_python, folder):
+@pytest.mark.parametrize("start", ROUNDS)
+def test_eight_processes_start_cold_at_once(run_python, folder, start):
     code = HASH + "print(run(int(sys.argv[1]), np.dtype(sys.argv[2]).type))"
     jobs = [(m, dtype) for m in (37, 64) for dtype in ("f4", "f8")] * 2
     with ThreadPoolExecutor(8) as pool:
@@ -210,6 +215,135 @@ def test_eight_processes_start_cold_at_once(run_python, folder):
     for job, result in zip(jobs, results, strict=True):
         assert result == run_python(code, args=tuple(map(str, job)), FASTSOFTMAX_CACHE_DIR=folder)
     assert not [path for path in folder.iterdir() if path.suffix != ".kernel"]  # no scratch is left
+
+
+def _half(x):
+    """Compiled by the test below: half of each entry of x."""
+    for i in range(len(x)):
+        x[i] /= 2
+
+
+@jit_only
+def test_two_writers_interleaved(folder, monkeypatch):
+    """While one process is about to name its file, another writes one of the same function for another signature.
+
+    With Numba's own index both would take the same data file, and a later process would read the wrong one.
+    """
+    monkeypatch.setenv("FASTSOFTMAX_CACHE_DIR", str(folder))
+    singles, doubles, real, depth = np.full(4, 3, np.float32), np.full(4, 5, np.float64), os.replace, []
+
+    def replace(source, target):
+        if not depth:
+            depth.append(1)
+            _jit.kernel(_half)(doubles)
+        real(source, target)
+
+    monkeypatch.setattr(_jit.os, "replace", replace)
+    _jit.kernel(_half)(singles)
+    assert depth
+    assert len(list(folder.iterdir())) == 2
+    later = _jit.kernel(_half)
+    later(singles)
+    later(doubles)
+    assert sum(later.stats.cache_hits.values()) == 2
+    assert not later.stats.cache_misses
+    np.testing.assert_array_equal(singles, np.full(4, 0.75, np.float32))
+    np.testing.assert_array_equal(doubles, np.full(4, 1.25))
+
+
+@jit_only
+def test_no_home_to_write_to(run_python):
+    """A read-only container: no folder of ours, no home."""
+    good = run_python(HASH + "print(run())")
+    environment = {"HOME": "/dev/null", "XDG_CACHE_HOME": "", "FASTSOFTMAX_CACHE_DIR": ""}
+    result = run_python(HASH + "print(run())", check=False, **environment)
+    assert result.stdout.strip() == good
+    assert result.stderr.count("compiled, not cached") == 1
+
+
+@jit_only
+def test_versions_share_a_folder(run_python, folder, tmp_path):
+    """Each finds its own, whoever came last."""
+    package = tmp_path / "package" / "fastsoftmax"
+    shutil.copytree(Path(fs.__file__).parent, package, ignore=shutil.ignore_patterns("mnist", "__pycache__"))
+    source = package / "kernels" / "shuffle.py"
+    source.write_text(source.read_text() + "# another version\n")
+    other = f"import sys; sys.path.insert(0, {str(package.parent)!r})\n" + HASH + COUNT
+    first = run_python(HASH + COUNT, FASTSOFTMAX_CACHE_DIR=folder).split()
+    second = run_python(other, FASTSOFTMAX_CACHE_DIR=folder).split()
+    assert second[1] == first[1] != "0"  # nothing of the other's was taken
+    for code in (HASH + COUNT, other):
+        assert run_python(code, FASTSOFTMAX_CACHE_DIR=folder).split() == [first[0], "0"]
+
+
+EVERYTHING = """
+import sys, numpy as np, fastsoftmax as fs, scipy.sparse as sp
+def run():
+    rng = np.random.default_rng(0)
+    X, y, W = rng.standard_normal((3000, 20)).astype(np.float32), rng.integers(0, 3, 3000), np.zeros((3, 20))
+    Z, Y = X[:, :3].copy(), np.full((3000, 3), 1 / 3)
+    for data in (X, sp.csr_array(X)):
+        fs.loss_gradient(data, y, W.astype(np.float32), np.zeros(3, np.float32), sample_weight=np.ones(3000))
+        fs.loss_gradient(data, Y, W, dtype=np.float64)
+        model = fs.Trainer(2, early_stopping=True, momentum=0.5).fit(data, y)
+        fs.Trainer(2, optimizer="adam", average=True, batch_size=1500).fit(data, y)
+        fs.Trainer(2, optimizer="gd").fit(data, y)
+        model.predict(data), model.predict_proba(data), model.score(data, y)
+        for solver in ("lbfgs", "newton", "proximal", "newton-cg"):
+            fit = fs.SoftmaxRegression(solver=solver, standardize=solver == "lbfgs", tol=1e-3).fit(data, y)
+            fit.predict(data), fit.predict_proba(data), fit.predict_log_proba(data)
+        fs.SoftmaxRegression(l1_ratio=1.0, C=0.01).fit(data, y, np.ones(3000))
+        fs.SoftmaxSGDClassifier(max_epochs=2, tol=None).fit(data, y).partial_fit(data, y)
+    fs.SoftmaxRegressionCV(Cs=2, cv=2).fit(X, y)
+    for function in (fs.softmax, fs.log_softmax, fs.logsumexp):
+        function(Z), function(Z, axis=0), function(np.zeros((9, 99), np.float32)), function(np.zeros((2000, 999), "f4"))
+    fs.cross_entropy(Z, y), fs.cross_entropy_gradient(Z, Y, label_smoothing=0.1, reduction="none")
+    fs.loss_gradient(np.zeros((5, 5000), np.float32), [0] * 5, np.zeros((100, 5000), np.float32))
+    wide = sp.csr_array((np.ones(9, np.float32), (range(9), range(9))), (9, 200_000))
+    fs.loss_gradient(wide, [0, 1, 2] * 3, np.zeros((3, 200_000), np.float32))
+    fs.SoftmaxRegression(tol=0.1).fit(wide, [0, 1, 2] * 3)
+"""
+
+
+@jit_only
+def test_warmup_compiles_all_that_is_called(run_python, folder):
+    printed = run_python(
+        "import fastsoftmax as fs\nprint(fs.warmup(3, ['float32']))", FASTSOFTMAX_CACHE_DIR=folder, timeout=600
+    )
+    assert float(printed) > 1
+    names = COUNT.replace("print(result, len(recorder.buffer) // 2)", "print({str(e) for _, e in recorder.buffer})")
+    assert run_python(EVERYTHING + names, FASTSOFTMAX_CACHE_DIR=folder) == "set()"
+    again = run_python("import fastsoftmax as fs\nprint(fs.warmup([3], ['float32']))", FASTSOFTMAX_CACHE_DIR=folder)
+    assert float(again) < float(printed) / 2
+
+
+def test_warmup_checks_what_it_is_given():
+    for wrong in (1, [3, 0], 2.5):
+        with pytest.raises(ValueError, match="integers of at least 2"):
+            fs.warmup(wrong)
+    for wrong in ([], ["float16"], ["int64", "float32"]):
+        with pytest.raises(ValueError, match="dtypes must be some of"):
+            fs.warmup(3, wrong)
+
+
+@jit_only
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_a_terminal_is_told_of_the_first_compilation(folder):
+    """And nobody else is, nor is it told when all is cached."""
+    import pty
+
+    code = HASH + "run(); run(40, np.float64)"
+    for expected in (1, 0):
+        ours, theirs = pty.openpty()
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "FASTSOFTMAX_CACHE_DIR": str(folder)}
+        subprocess.run([sys.executable, "-c", code], stderr=theirs, env=environment, check=True, timeout=300)
+        os.close(theirs)
+        try:
+            said = os.read(ours, 10_000).decode()
+        except OSError:  # nothing was written
+            said = ""
+        os.close(ours)
+        assert said.count("compiling kernels for this CPU") == expected, said
 
 
 @jit_only
