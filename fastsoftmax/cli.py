@@ -102,7 +102,12 @@ def _print_report(report: dict[str, Any]) -> None:
 
 def train(args: argparse.Namespace) -> int:
     loading = Background(lambda: _load(args.data))
+    from fastsoftmax.files import check_folder
     from fastsoftmax.trainer import Trainer
+
+    for path in (args.save, args.checkpoint):
+        if path:
+            check_folder(path)  # now, not after the training
 
     trainer = Trainer(
         args.epochs, args.batch_size, args.optimizer, args.lr, args.schedule, l2=args.l2, momentum=args.momentum,
@@ -121,7 +126,8 @@ def train(args: argparse.Namespace) -> int:
             flush=True,
         )
 
-    model = trainer.fit(X, y, callbacks=[] if args.quiet or args.json else [line])
+    callbacks = [] if args.quiet or args.json else [line]
+    model = trainer.fit(X, y, callbacks=callbacks, checkpoint=args.checkpoint)
     trained = time.perf_counter()
     report = _report(model, X_test, y_test)
     done = time.perf_counter()
@@ -273,6 +279,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     one.add_argument("--threads", type=int, help="number of threads (default: all cores)")
     one.add_argument("--save", metavar="FILE", help="write the model to FILE (safetensors)")
+    one.add_argument("--checkpoint", metavar="FILE", help="written after each epoch; if it is there, go on from it")
     one.add_argument("--quiet", action="store_true", help="no line an epoch")
     two = command("evaluate", evaluate, "Test a saved model.")
     two.add_argument("model", metavar="MODEL", help="file that train --save wrote")

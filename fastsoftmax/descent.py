@@ -1,5 +1,6 @@
 """Mini-batch descent over an objective: the state that an optimiser moves, and slices of steps that drivers take."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Descent:
         average: bool,
     ) -> None:
         self.objective, self.rule, self.batch, self.micro = objective, rule, batch, micro
-        self.share, self.l2, self.averaged, self.adam = share, l2, 0, adam
+        self.share, self.l2, self.adam = share, l2, adam
         c, dtype = objective.c, objective.dtype
         self.part = partition(objective.design, dtype, c, micro)
         row = 4.0 * self.part.classes * objective.design.pairs
@@ -66,9 +67,15 @@ class Descent:
         def arrays(length: int) -> list[Array]:
             return [_jit.aligned((length if used else 0,), dtype) for used in (True, *moments)]
 
-        self.state = gradient.State._make([scale, *arrays(size), np.ones(1, dtype), *arrays(shift), np.ones(2)])
+        one, powers, counts = np.ones(1, dtype), np.ones(2), np.zeros(2, np.int64)
+        self.state = gradient.State._make([scale, *arrays(size), one, *arrays(shift), powers, counts])
 
-    def load(self, weights: dict[str, Array], averaged: int) -> None:
+    @property
+    def steps(self) -> int:
+        """Those that were taken."""
+        return int(self.state.counts[0])
+
+    def load(self, weights: dict[str, Array]) -> None:
         """Go on from what `saved` returned, perhaps over other data, of another layout."""
         objective, state = self.objective, self.state
         for name in ("coef", "coef_first", "coef_second", "coef_average"):
@@ -78,7 +85,8 @@ class Descent:
             fresh = name == "powers" and "coef_second" not in weights  # then Adam begins here
             if len(to := getattr(state, name)) and name in weights and not fresh:
                 to[...] = weights[name]
-        self.averaged = averaged if "coef_average" in weights else 0
+        state.counts[...] = weights["counts"]
+        state.counts[1] *= "coef_average" in weights
         current = np.zeros(objective.c, objective.dtype)
         current[: len(state.intercept)] = state.intercept
         self.W, self.b = objective.fold(self.weights(False)[0], current)
@@ -90,29 +98,38 @@ class Descent:
         for name in ("coef", "coef_first", "coef_second", "coef_average"):
             if len(part := getattr(state, name)):
                 result[name] = objective.design.unpack(part, objective.c, objective.plan).copy()
-        for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers"):
+        for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers", "counts"):
             if len(part := getattr(state, name)):
                 result[name] = part.copy()
         return result
 
-    def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], start: int, stop: int, averaging: bool) -> None:
-        """Batches start..stop of `order`, whose steps have these rates; losses add up in `take_loss`."""
-        part, space = self.part, self.space
-        arguments, state = space.arguments(gradient.losses, order, self.W, self.b), self.state
-        now = updates.Step(0.0, 0.0, 0.0, 0.0, 0.0)
-        coef = (state.coef, state.coef_first, state.coef_second, state.coef_average)
-        move = (updates.adam if self.adam else updates.sgd)(self.rule, now, 0.0, state.scale, space.G, *coef, self.W)
-        counted = self.averaged if averaging else -len(rates) - 1
-        gradient.steps(
-            space.workers, *arguments, self.batch, self.micro, part.size, start, stop, part.block,
-            space.G, space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses,
-            move, self.rule, rates, self.l2, self.share, float(counted - start), state,
-        )  # fmt: skip
-        self.averaged += stop - start if averaging else 0
+    def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], averaging: bool) -> None:
+        """All batches of `order`, whose steps have these rates, in calls so short that Ctrl-C is heard between them."""
+        part, space, state = self.part, self.space, self.state
+        arguments = space.arguments(gradient.losses, order, self.W, self.b)
+        now, moments = updates.Step(0.0, 0.0, 0.0, 0.0, 0.0), state[1:5]
+        move = (updates.adam if self.adam else updates.sgd)(self.rule, now, 0.0, state.scale, space.G, *moments, self.W)
+        for bounds in self._slices(len(rates)):
+            gradient.steps(
+                space.workers, *arguments, self.batch, self.micro, part.size, *bounds, part.block, space.G, space.g,
+                NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses, move, self.rule, rates, self.l2,
+                self.share, averaging, state,
+            )  # fmt: skip
 
-    def batches_per_slice(self) -> int:
-        """How many steps a call of the driver may take, so that Ctrl-C is heard."""
-        return max(1, int(SLICE / 4 / self.step_operations))
+    def _slices(self, batches: int) -> Iterator[tuple[int, ...]]:
+        """Batches start..stop; of each, micro-batches begin..end; and of their chunks rows low..high."""
+        part, parts, most = self.part, -(-self.batch // self.micro), SLICE / 4 / self.step_operations
+        if most >= 1:
+            for start in range(0, batches, int(most)):
+                yield start, min(start + int(most), batches), 0, parts, 0, part.size
+            return
+        each, rows = max(1, int(most * parts)), part.size
+        if most * parts < 1:  # one micro-batch is too long
+            rows = max(1, int(most * parts * part.size / part.block)) * part.block
+        for t in range(batches):
+            for p in range(0, parts, each):
+                for low in range(0, part.size, rows):
+                    yield t, t + 1, p, p + each, low, low + rows
 
     def take_loss(self) -> float:
         """The sum of the losses of all rows since the last call, each before its batch's step."""

@@ -27,6 +27,13 @@ def is_sparse(values: Any) -> bool:
     return issparse is not None and bool(issparse(values))
 
 
+def unmasked(values: Any, name: str) -> Any:
+    """`values`, if they are no masked array."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill or drop what is masked")
+    return values
+
+
 def as_array(values: ArrayLike, name: str) -> Array:
     """`values` as an array of real numbers: float32, float64 or any integer; float16 becomes float32.
 
@@ -35,8 +42,7 @@ def as_array(values: ArrayLike, name: str) -> Array:
     TypeError
         If `values` are masked, sparse, complex, strings, objects or the like.
     """
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill or drop what is masked")
+    unmasked(values, name)
     if is_sparse(values):
         raise TypeError(f"{name} is a sparse matrix where a dense array is expected: use {name}.toarray()")
     array = np.asarray(values)
@@ -223,6 +229,44 @@ class Dense(Design):
         return packed.reshape(-1, arrangement.row)[:c, : self.m]
 
 
+def _check_range(indices: Array, size: int, what: str) -> None:
+    """That all are below a size: a conversion, or a kernel, would write where they say."""
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"X must have integer {what} indices, got dtype {indices.dtype}")
+    low, high = (indices.min(), indices.max()) if len(indices) else (0, -1)
+    if low < 0 or high >= size:
+        raise ValueError(f"X has a {what} index {low if low < 0 else high}, out of range for {size} {what}s")
+
+
+def check_sparse(X: Any) -> None:
+    """That no index of a sparse matrix leads out of its arrays: scipy checks only some of it, and only once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If row or column pointers do not rise, or an index is out of range or no integer.
+    """
+    if X.ndim != 2:
+        raise ValueError(f"X must have 2 dimensions, (n, m), got shape {X.shape}")
+    if X.format == "coo":
+        for axis in (0, 1):
+            _check_range(X.coords[axis], X.shape[axis], ("row", "column")[axis])
+    if X.format in ("csr", "csc", "bsr"):
+        height, width = X.blocksize if X.format == "bsr" else (1, 1)
+        rows, columns = X.shape[0] // height, X.shape[1] // width
+        major, minor, what = (columns, rows, "row") if X.format == "csc" else (rows, columns, "column")
+        indptr, stored = X.indptr, min(len(X.data), len(X.indices))
+        rising = indptr.ndim == 1 and len(indptr) == major + 1 and indptr.dtype.kind in "iu"
+        if not rising or indptr[0] != 0 or indptr[-1] > stored or (np.diff(indptr) < 0).any():
+            raise ValueError(
+                f"X has {'column' if X.format == 'csc' else 'row'} pointers (indptr) that do not rise from 0 to its "
+                "number of entries"
+            )
+        _check_range(X.indices, minor, what)
+    if X.shape[1] > np.iinfo(np.int32).max:
+        raise ValueError(f"X must have less than 2**31 features, got {X.shape[1]}")
+
+
 class CSR(Design):
     """Sparse X, as scipy.sparse CSR: int32 indices, sorted, none twice; values float32, float64 or uint8.
 
@@ -242,15 +286,14 @@ class CSR(Design):
     _shared: "dict[str, CSR]"  # by all maps of the same X
 
     def __init__(self, X: Any, scale: float | ArrayLike = 1.0, shift: float | ArrayLike = 0.0) -> None:
-        if X.ndim != 2:
-            raise ValueError(f"X must have 2 dimensions, (n, m), got shape {X.shape}")
+        check_sparse(X)
         self.n, self.m = X.shape
         if self.m == 0:
             raise ValueError(f"X must have at least one feature, got shape {X.shape}")
         if X.dtype.kind not in "fiub":
             raise TypeError(f"X must hold real numbers, got dtype {X.dtype}")
         matrix = X.tocsr()
-        self._check(matrix)
+        check_sparse(matrix)
         if not matrix.has_canonical_format:
             matrix = matrix.astype(np.float64) if matrix.dtype.kind != "f" else matrix.copy()  # bytes would overflow
             matrix.sum_duplicates()
@@ -263,17 +306,6 @@ class CSR(Design):
         self.pairs, self._shared = max(1.0, len(self.data) / max(1, self.n)), {}
         self.dtype = np.dtype(np.float64 if self.data.dtype == np.float64 else np.float32)
         self._map(scale, shift)
-
-    def _check(self, matrix: Any) -> None:
-        indptr, indices, stored = matrix.indptr, matrix.indices, len(matrix.data)
-        good = len(indptr) == self.n + 1 and indptr[0] == 0 and indptr[-1] <= min(stored, len(indices))
-        if not good or (np.diff(indptr) < 0).any():
-            raise ValueError("X has row pointers (indptr) that do not rise from 0 to its number of entries")
-        if len(indices) and (indices.min() < 0 or indices.max() >= self.m):
-            wrong = indices.min() if indices.min() < 0 else indices.max()
-            raise ValueError(f"X has a column index {wrong}, out of range for {self.m} features")
-        if self.m > np.iinfo(np.int32).max:
-            raise ValueError(f"X must have less than 2**31 features, got {self.m}")
 
     @classmethod
     def of(cls, n: int, m: int, data: Array, indices: Array, indptr: Array) -> "CSR":
@@ -345,3 +377,14 @@ def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Design:
     if isinstance(X, Design):
         return X
     return CSR(X, scale) if is_sparse(X) else Dense(X, scale)
+
+
+def compute_dtype(wanted: Any, design: Design) -> np.dtype[Any]:
+    """float32 or float64, as wanted, or as suits the design."""
+    try:
+        dtype = np.dtype(design.dtype if wanted is None else wanted)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {wanted!r}") from None
+    if dtype not in FLOATS:
+        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    return dtype

@@ -16,7 +16,7 @@ from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastsoftmax.design import as_design
+from fastsoftmax.design import as_design, check_sparse, is_sparse, unmasked
 from fastsoftmax.fitting import NAMES, Fit, Labels, Penalty
 from fastsoftmax.functional import log_softmax, softmax
 from fastsoftmax.model import SoftmaxModel
@@ -24,6 +24,13 @@ from fastsoftmax.solvers import Outcome
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
+
+
+def _trusted(X: Any) -> None:
+    """Refuses what scikit-learn would not: masks it would ignore, and indices with which scipy would crash."""
+    unmasked(X, "X")
+    if is_sparse(X):
+        check_sparse(X)
 
 
 class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]
@@ -47,6 +54,9 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
         """Checked, in scikit-learn's words; uint8 stays."""
+        _trusted(X)
+        unmasked(y, "y")
+        unmasked(sample_weight, "sample_weight")
         shape = np.shape(np.asarray(y))
         raw = getattr(X, "dtype", None)
         kinds = [np.float64, np.float32, np.uint8] if raw == np.uint8 else [np.float64, np.float32]
@@ -57,6 +67,20 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         return X, y, sample_weight
+
+    def decision_function(self, X: Any) -> Array:
+        """Confidence scores, the logits of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n, c), or (n,) for two classes
+        """
+        _trusted(X)
+        return np.asarray(super().decision_function(X))
 
     def predict_proba(self, X: Any) -> Array:
         """The probabilities of the classes.

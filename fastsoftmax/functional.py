@@ -1,19 +1,23 @@
 """The public functions: softmax and its kin, cross-entropy, and the fused pass of softmax regression."""
 
 import math
+import operator
+from collections.abc import Iterator
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastsoftmax import _jit
-from fastsoftmax.design import as_array, as_design
+from fastsoftmax.design import as_array, as_design, compute_dtype
 from fastsoftmax.kernels import cross_entropy as ce
 from fastsoftmax.kernels import softmax as sm
 from fastsoftmax.kernels.math import ordered_sum, sum_of_squares
 from fastsoftmax.objective import SoftmaxObjective
 from fastsoftmax.targets import CheckedTargets, as_labels, as_targets
 
+SLICE = 1 << 25  # elements of a call of a driver: 10 to 50 ms
 Reduction = Literal["mean", "sum", "none"]
 Floats = NDArray[Any]
 
@@ -28,6 +32,12 @@ def _as_logits(Z: ArrayLike, name: str = "Z") -> Floats:
 def _rows_per_block(c: int, itemsize: int) -> int:
     """Rows of a class-major block: its logits fit 32 KB of L1."""
     return max(16, min(512, (32 << 10) // (c * itemsize) // 16 * 16))
+
+
+def _slices(groups: int, size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of groups, each of so few elements that Ctrl-C is heard between them."""
+    count = max(1, min(groups, size // SLICE))
+    return ((i * groups // count, (i + 1) * groups // count) for i in range(count))
 
 
 def _check_out(out: Floats, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
@@ -45,6 +55,10 @@ def _normalise(Z: ArrayLike, axis: int, out: Floats | None, mode: int) -> Floats
     logits = _as_logits(Z)
     if logits.ndim == 0:
         raise ValueError("Z must have at least one dimension, got a scalar")
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, got {axis!r}") from None
     if not -logits.ndim <= axis < logits.ndim:
         raise ValueError(f"axis must be from {-logits.ndim} to {logits.ndim - 1} for shape {logits.shape}, got {axis}")
     axis %= logits.ndim
@@ -68,7 +82,8 @@ def _normalise(Z: ArrayLike, axis: int, out: Floats | None, mode: int) -> Floats
     stats, logs = _jit.aligned((workers, 2 * length), flat.dtype), _jit.aligned((workers, length), np.float64)
     target = result.reshape(-1)
     pointer = sm.normalise(flat, target, c, inner, B, mode, 0, 0, bias, block[0], stats[0], logs[0])
-    sm.normalise_all(workers, pointer, flat, target, c, inner, B, mode, groups, bias, block, stats, logs)
+    for first, last in _slices(groups, flat.size):
+        sm.normalise_all(workers, pointer, flat, target, c, inner, B, mode, first, last, bias, block, stats, logs)
     return result
 
 
@@ -253,9 +268,10 @@ def _cross_entropy(
     pointer = ce.cross_entropy(
         flat, c, B, kernel, factor, 0, 0, bias, block[0], index[0], stats[0], logs[0], losses, out
     )
-    ce.cross_entropy_all(
-        workers, pointer, flat, c, B, kernel, factor, groups, bias, block, index, stats, logs, losses, out
-    )
+    for first, last in _slices(groups, flat.size):
+        ce.cross_entropy_all(
+            workers, pointer, flat, c, B, kernel, factor, first, last, bias, block, index, stats, logs, losses, out
+        )
     if reduction == "none":
         return losses, residual
     return ordered_sum(losses) * factor, residual
@@ -426,10 +442,8 @@ def loss_gradient(
     _check_reduction(reduction, ("mean", "sum"))
     design = as_design(X, scale)
     weights, bias = _check_parameters(coef, intercept, design.m)
-    compute = np.dtype(design.dtype if dtype is None else dtype)
-    if compute not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {compute}")
-    if not (np.isreal(l2) and np.isfinite(l2) and l2 >= 0):
+    compute = compute_dtype(dtype, design)
+    if not isinstance(l2, Real) or not (math.isfinite(l2) and l2 >= 0):
         raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
     c = len(weights)
     targets = as_targets(y, design.n, c, compute, sample_weight=sample_weight, label_smoothing=label_smoothing)
@@ -438,10 +452,13 @@ def loss_gradient(
         if accumulate:
             raise ValueError("accumulate=True adds to out: give out=(grad_coef, grad_intercept)")
         out = np.empty((c, design.m), weights.dtype), np.empty(c, weights.dtype)
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise TypeError(f"out must be two arrays, (grad_coef, grad_intercept), got {type(out).__name__}")
     G = _check_out(out[0], (c, design.m), weights.dtype)
     g = _check_out(out[1], (c,), weights.dtype)
-    if np.may_share_memory(G, g) or any(np.may_share_memory(a, b) for a in (G, g) for b in design.arrays()):
-        raise ValueError("out must not share memory with X, nor its two arrays with each other")
+    read = (*design.arrays(), *targets.kernel[:3])
+    if np.may_share_memory(G, g) or any(np.may_share_memory(a, b) for a in (G, g) for b in read):
+        raise ValueError("out must not share memory with X, y or sample_weight, nor its two arrays with each other")
     if np.may_share_memory(G, weights) or np.may_share_memory(g, weights):
         weights = weights.copy()  # a step in place: the weights are read to the end
     if bias is not None and (np.may_share_memory(G, bias) or np.may_share_memory(g, bias)):

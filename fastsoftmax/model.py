@@ -1,23 +1,21 @@
 """A trained model: coefficients, intercept, classes; and its file."""
 
 import hashlib
-import json
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastsoftmax.design import as_design
+from fastsoftmax import files
+from fastsoftmax.design import as_design, unmasked
 from fastsoftmax.objective import SoftmaxObjective
+from fastsoftmax.targets import as_weight
 
 FORMAT, VERSION = "fastsoftmax.SoftmaxModel", "1"
-MAX_BYTES = 8 << 30
 
 
-class ModelFileError(ValueError):
+class ModelFileError(files.FileError):
     """A file that holds no model; the message names the file."""
 
 
@@ -66,6 +64,8 @@ class SoftmaxModel:
             raise ValueError(f"intercept must be {self.coef.dtype} of shape ({len(self.coef)},)")
         if self.classes.shape != self.coef.shape[:1] or self.classes.dtype.kind not in "biufU":
             raise ValueError(f"classes must be {len(self.coef)} numbers or strings, got {self.classes!r}")
+        if len(self.coef) < 2 or len(np.unique(self.classes)) < len(self.coef):
+            raise ValueError(f"classes must be 2 or more, none twice, got {self.classes!r}")
 
     def __repr__(self) -> str:
         c, m = self.coef.shape
@@ -148,12 +148,16 @@ class SoftmaxModel:
         ValueError
             If the shapes do not fit.
         """
-        truth, predicted = np.asarray(y), self.predict(X)
+        truth, predicted = np.asarray(unmasked(y, "y")), self.predict(X)
+        truth = truth[:, 0] if truth.ndim == 2 and truth.shape[1] == 1 else truth
         if truth.shape != predicted.shape:
             raise ValueError(f"y must be of shape {predicted.shape}, got {truth.shape}")
-        return float(
-            np.average(predicted == truth, weights=None if sample_weight is None else np.asarray(sample_weight))
-        )
+        if (truth.dtype.kind in "OU") != (predicted.dtype.kind == "U"):
+            raise TypeError(f"y must hold classes of dtype {self.classes.dtype}, got {truth.dtype}")
+        weights = None if sample_weight is None else as_weight(sample_weight, len(truth))
+        if len(truth) == 0 or (weights is not None and not weights.any()):
+            raise ValueError("there is no accuracy of no rows: X has none, or all weights are 0")
+        return float(np.average(predicted == truth, weights=weights))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, under a temporary name that is renamed: the old file or the new one.
@@ -167,31 +171,12 @@ class SoftmaxModel:
         OSError
             If the folder cannot be written to.
         """
-        from safetensors.numpy import save
-
         classes = {"dtype": self.classes.dtype.str, "values": self.classes.tolist()}
-        metadata = {
-            "format": FORMAT,
-            "version": VERSION,
-            "classes": json.dumps(classes),
-            "settings": json.dumps(self.settings, sort_keys=True),
-        }
-        data = save({"coef": self.coef, "intercept": self.intercept}, metadata)
-        target = Path(path)
-        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(scratch, 0o666 & ~_umask())
-            os.replace(scratch, target)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
+        arrays = {"coef": self.coef, "intercept": self.intercept}
+        files.save(path, FORMAT, VERSION, arrays, {"classes": classes, "settings": self.settings})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> "SoftmaxModel":
+    def load(cls, path: str | os.PathLike[str], max_bytes: int = files.MAX_BYTES) -> "SoftmaxModel":
         """Read a model that `save` wrote; nothing is unpickled.
 
         Parameters
@@ -211,37 +196,23 @@ class SoftmaxModel:
         OSError
             If there is no such file, or it cannot be read.
         """
-        from safetensors import SafetensorError, safe_open
-
-        size = Path(path).stat().st_size
-        if size > max_bytes:
-            raise ModelFileError(f"{path}: the file has {size} bytes, more than max_bytes={max_bytes}")
         try:
-            with safe_open(path, "numpy") as file:
-                metadata, names = file.metadata() or {}, sorted(file.keys())
-                if metadata.get("format") != FORMAT or names != ["coef", "intercept"]:
-                    raise ModelFileError(f"{path}: a safetensors file, but not one of a {FORMAT}")
-                if metadata.get("version") != VERSION:
-                    raise ModelFileError(f"{path}: format version {metadata.get('version')}, expected {VERSION}")
-                coef, intercept = file.get_tensor("coef"), file.get_tensor("intercept")
-            return cls(coef, intercept, _classes(metadata["classes"]), json.loads(metadata["settings"]))
-        except ModelFileError:
-            raise
-        except SafetensorError as error:
-            raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+            arrays, facts = files.load(path, FORMAT, VERSION, max_bytes)
+            if sorted(arrays) != ["coef", "intercept"]:
+                raise ValueError(f"it holds {sorted(arrays)} in place of coef and intercept")
+            if not isinstance(facts["settings"], dict):
+                raise TypeError("its settings are no object")
+            return cls(arrays["coef"], arrays["intercept"], _classes(facts["classes"]), facts["settings"])
+        except files.FileError as error:
+            raise ModelFileError(str(error)) from error
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path}: a damaged model: {error}") from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _classes(text: str) -> NDArray[Any]:
-    stored = json.loads(text)
-    dtype = np.dtype(str(stored["dtype"]))
-    if dtype.kind not in "biufU":
+def _classes(stored: Any) -> NDArray[Any]:
+    dtype, values = np.dtype(str(stored["dtype"])), stored["values"]
+    if dtype.kind not in "biufU" or not isinstance(values, list):
         raise ValueError(f"classes of dtype {dtype}")
-    return np.array(stored["values"], dtype)
+    if dtype.kind == "U" and dtype.itemsize > 4 * max(map(len, values), default=0):  # memory beyond what the file has
+        raise ValueError(f"classes of dtype {dtype}, longer than any of them")
+    return np.array(values, dtype)

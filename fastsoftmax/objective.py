@@ -20,6 +20,7 @@ from fastsoftmax.targets import CheckedTargets
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
 MAX_CHUNKS = 64  # each clears and adds a partial gradient
 SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
+SLICE_BYTES = 128 << 20  # of X, which may come from a disk
 MANY = 64  # classes
 NONE = np.zeros(0, np.int64)
 Array = NDArray[Any]
@@ -230,7 +231,9 @@ class SoftmaxObjective:
         space = Workspace(self, part, workers, wanted)
         arguments = space.arguments(chunk, NONE, *W_b)
         proba = np.zeros(0, self.dtype) if proba is None else proba
-        step = max(1, int(SLICE / (row * part.chunks * part.block))) * part.block
+        size = self.design.pairs * self.design.arrays()[0].itemsize
+        most = min(SLICE / row, SLICE_BYTES / size) / part.chunks  # rows of a chunk that a call takes
+        step = max(1, int(most / part.block)) * part.block
         for start in range(0, part.size if n else 0, step):
             gradient.sweep(
                 workers, *arguments, n, part.size, start, min(start + step, part.size), part.block,

@@ -27,6 +27,8 @@ def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[n
         If a label is out of range, or the shape is another.
     """
     labels = as_array(y, name)
+    if labels.size == 0 and labels.ndim == 1:
+        labels = labels.astype(np.int64)  # an empty list is of floats
     if labels.dtype.kind not in "iub":
         raise TypeError(f"{name} must be integer labels, or probabilities of shape (n, c), got dtype {labels.dtype}")
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -55,7 +57,8 @@ def _as_soft(y: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> NDArray[A
     return soft if (sums == 1).all() else (soft / sums[:, None]).astype(dtype)
 
 
-def _as_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
+def as_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Weights (n,), checked; a number is the weight of all."""
     weight = as_array(sample_weight, "sample_weight").astype(np.float64)
     if weight.ndim == 0:
         weight = np.full(n, weight)
@@ -63,6 +66,8 @@ def _as_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
         raise ValueError(f"sample_weight must be of shape ({n},), one weight a row, got {weight.shape}")
     if not (np.isfinite(weight) & (weight >= 0)).all():
         raise ValueError("sample_weight must be finite and not negative")
+    if n and not np.isfinite(weight.max() * float(n)):
+        raise ValueError(f"sample_weight is so large that its sum may overflow: its largest is {weight.max():g}")
     return weight
 
 
@@ -176,7 +181,7 @@ def as_targets(
         labels = as_labels(array, n_classes)
     if max(len(labels), len(soft)) != n:
         raise ValueError(f"X and y must have the same number of rows, got {n} and {max(len(labels), len(soft))}")
-    weight = np.zeros(0) if sample_weight is None else _as_weight(sample_weight, n)
+    weight = np.zeros(0) if sample_weight is None else as_weight(sample_weight, n)
     if class_weight is not None:
         per_class = _class_weights(class_weight, _class_totals(labels, soft, n_classes, weight))
         if labels.size:

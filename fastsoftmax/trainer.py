@@ -2,16 +2,18 @@
 
 import logging
 import math
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastsoftmax.checkpoint import Checkpoint, State, fingerprint
 from fastsoftmax.descent import Descent
-from fastsoftmax.design import Design, as_design
+from fastsoftmax.design import Design, as_design, compute_dtype, unmasked
 from fastsoftmax.kernels import updates
 from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.kernels.shuffle import shuffle
@@ -31,9 +33,12 @@ class Progress(NamedTuple):
     """Where a fit is, for another to go on from."""
 
     weights: dict[str, Array]
-    averaged: int
-    steps: int
     stream: Any
+
+    @property
+    def steps(self) -> int:
+        """Those that were taken."""
+        return int(self.weights["counts"][0])
 
     def rescaled(self, factor: float) -> "Progress":
         """The same for features that are scaled 1 / factor times as much."""
@@ -176,6 +181,8 @@ class Trainer:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0 or (value == 0 and low == "positive"):
                 raise ValueError(f"{name} must be finite and {low}, got {value!r}")
+        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, got {self.betas!r}")
         for name, value in (("momentum", self.momentum), ("betas", self.betas[0]), ("betas", self.betas[1])):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
@@ -194,6 +201,7 @@ class Trainer:
         validation: tuple[Any, ...] | None = None,
         callbacks: Iterable[Callback] = (),
         resume: "Progress | None" = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> SoftmaxModel:
         """Train on X and y from weights of 0.
 
@@ -213,6 +221,9 @@ class Trainer:
         resume : Progress, optional
             `trainer.progressed` of an earlier fit over the same classes and features, to go on from: weights, moments,
             number of steps, and the stream of random numbers.
+        checkpoint : path-like, optional
+            Where the fit is, is written there after each epoch; if the file is there, the fit goes on from it. A run
+            that was killed, and goes on, ends with the same bytes as one that was not.
 
         Returns
         -------
@@ -225,18 +236,22 @@ class Trainer:
             If something is wrong with the data.
         FloatingPointError
             If the loss is no longer finite; `model` then holds the weights before that epoch.
+        CheckpointError
+            If `checkpoint` is another file, or of a run with other settings or data.
+        OSError
+            If `checkpoint` cannot be written.
         """
         design = as_design(X, self.scale)
         classes, targets_y, weight_of = self._encode(y, class_weight)
-        dtype = np.dtype(design.dtype if self.dtype is None else self.dtype)
-        if dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+        dtype = compute_dtype(self.dtype, design)
         checked = as_targets(
             targets_y, design.n, len(classes), dtype, sample_weight=sample_weight, class_weight=weight_of,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
         held = None if validation is None else self._given_validation(validation, design, classes, dtype)
-        return self.fit_checked(design, checked, classes, dtype, held=held, callbacks=callbacks, resume=resume)
+        return self.fit_checked(
+            design, checked, classes, dtype, held=held, callbacks=callbacks, resume=resume, checkpoint=checkpoint
+        )
 
     def fit_checked(
         self,
@@ -248,9 +263,10 @@ class Trainer:
         held: Validation | None = None,
         callbacks: Iterable[Callback] = (),
         resume: Progress | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> SoftmaxModel:
         """As `fit`, on a design and targets of these classes that were checked before."""
-        dtype = np.dtype(design.dtype if dtype is None else dtype)
+        dtype = compute_dtype(dtype, design)
         rows = np.flatnonzero(checked.kernel.weight > 0) if len(checked.kernel.weight) else np.arange(design.n)
         stream = np.random.PCG64(self.seed)
         if resume is not None:
@@ -259,21 +275,17 @@ class Trainer:
             rows, held = self._split(design, checked, rows, len(classes), stream)
         if len(rows) == 0:
             raise ValueError("there is no row to train on: X has none, or all weights are 0")
-        return _Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks), resume).run()
+        run = _Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks), resume)
+        if checkpoint is not None:
+            data = {"data": fingerprint(design, checked, len(classes)), "classes": classes.tolist(), "dtype": dtype.str}
+            run.go_on_from(Checkpoint(checkpoint, self.settings() | data))
+        return run.run()
 
     def _encode(self, y: ArrayLike, class_weight: ClassWeight) -> tuple[Array, Array, ClassWeight]:
         """The classes, the targets as integers or probabilities, and the weights by integer."""
-        if isinstance(y, np.ma.MaskedArray):
-            raise TypeError("y is a masked array, whose mask would be ignored: fill or drop what is masked")
-        array = np.asarray(y)
-        if array.ndim == 2 and array.shape[1] > 1:
-            return np.arange(array.shape[1]), array, class_weight
+        array = _named(y, "y")
         if array.ndim == 2:
-            array = array[:, 0]
-        if array.dtype.kind == "O":
-            array = np.array([str(value) for value in array]) if all(isinstance(v, str) for v in array) else array
-        if array.dtype.kind not in "biuU":
-            raise TypeError(f"y must hold integers, booleans, strings, or probabilities (n, c), got {array.dtype}")
+            return np.arange(array.shape[1]), array, class_weight
         classes, codes = np.unique(array, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y must have at least 2 classes, got {len(classes)}: {classes.tolist()}")
@@ -293,9 +305,10 @@ class Trainer:
         other = as_design(validation[0], self.scale)
         if other.m != design.m:
             raise ValueError(f"X has {design.m} features, the validation rows have {other.m}")
-        y = np.asarray(validation[1])
-        if y.ndim != 2 or y.shape[1] == 1:
-            y = y.reshape(-1)
+        y = _named(validation[1], "y of the validation rows")
+        if y.ndim == 1:
+            if (y.dtype.kind == "U") != (classes.dtype.kind == "U"):
+                raise TypeError(f"y has classes of dtype {classes.dtype}, the validation rows of dtype {y.dtype}")
             codes = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
             if (classes[codes] != y).any():
                 unknown = np.unique(y[classes[codes] != y]).tolist()
@@ -312,11 +325,15 @@ class Trainer:
         mixed = rows.copy()
         shuffle(stream.random_raw(len(mixed)), mixed)
         count = max(1, round(len(mixed) * self.validation_fraction))
+        if count >= len(mixed):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(mixed)} rows leaves none to train on"
+            )
         train, held = np.sort(mixed[:-count]), np.sort(mixed[-count:])
         kernel = checked.kernel
         y = kernel.labels[held] if len(kernel.labels) else kernel.soft.reshape(-1, c)[held]
         weight = kernel.weight[held] if len(kernel.weight) else None
-        dtype = np.dtype(design.dtype if self.dtype is None else self.dtype)
+        dtype = compute_dtype(self.dtype, design)
         part = as_targets(y, len(held), c, dtype, sample_weight=weight)
         return train, _validation(design.rows(held), part, c, dtype)
 
@@ -324,12 +341,29 @@ class Trainer:
         """The settings, as JSON can hold them."""
         names = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "nesterov", "eps", "l2",
                  "label_smoothing", "seed", "fit_intercept", "accumulate_steps", "shuffle", "average",
-                 "early_stopping")  # fmt: skip
+                 "early_stopping", "patience", "validation_fraction")  # fmt: skip
         record = {name: np.asarray(getattr(self, name)).item() for name in names}
         record["betas"] = list(self.betas)
-        record["schedule"] = self.schedule if isinstance(self.schedule, str) else repr(self.schedule)
+        record["schedule"] = getattr(self.schedule, "__qualname__", str(self.schedule))
         record["scale"] = np.asarray(self.scale).tolist()
         return record
+
+
+def _named(y: ArrayLike, name: str) -> Array:
+    """Labels of any kind (n,), or probabilities (n, c)."""
+    array = np.asarray(unmasked(y, name))
+    if array.ndim == 2 and array.shape[1] > 1:
+        return array
+    if array.ndim == 2:
+        array = array[:, 0]
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
+        array = array.astype(str)
+    if array.ndim != 1 or array.dtype.kind not in "biuU":
+        raise TypeError(
+            f"{name} must hold integers, booleans or strings (n,), or probabilities (n, c), "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    return array
 
 
 def _validation(design: Design, checked: CheckedTargets, c: int, dtype: np.dtype[Any]) -> Validation:
@@ -376,43 +410,70 @@ class _Run:
         )  # fmt: skip
         self.mixes, self.before = trainer.shuffle and not full, 0
         if resume is not None:
-            self.descent.load(resume.weights, resume.averaged)
+            self.descent.load(resume.weights)
             self.before = resume.steps
+        self.checkpoint: Checkpoint | None = None
+        self.history: list[Record] = []
+        self.stopped, self.best, self.waited = "", -1, 0
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Write to this checkpoint from now on, and begin with what it holds."""
+        kept = dict(zip(("coef", "intercept"), self.descent.weights(False), strict=True))
+        self.checkpoint, state = checkpoint, checkpoint.load(self.descent.saved(), kept)
+        if state is None:
+            return
+        self.descent.load(state.weights)
+        self.history, self.stream.state = state.history, state.stream
+        self.best, self.waited, self.stopped = state.best, state.waited, state.stopped
+        trainer, coef, intercept = self.trainer, state.kept["coef"], state.kept["intercept"]
+        trainer.model = SoftmaxModel(coef, intercept, self.classes, trainer.settings())
+        trainer.progressed = Progress(state.weights, state.stream)
 
     def run(self) -> SoftmaxModel:
         trainer = self.trainer
-        trainer.history, trainer.stopped = [], "epochs"
-        model = self.keep()
-        with _Bar(trainer.progress, trainer.epochs) as show:
+        if not self.history:
+            self.keep()
+        trainer.history = self.history
+        with _Bar(trainer.progress, trainer.epochs, len(self.history)) as show:
             try:
-                trainer.stopped = self.epochs(show)
+                while not self.stopped:
+                    self.advance(show)
             except KeyboardInterrupt:
-                trainer.stopped = "interrupted"
-                logger.warning(
-                    "interrupted after %d epochs: the weights are those of the last step", len(trainer.history)
-                )
+                self.stopped = "interrupted"
+                logger.warning("interrupted after %d epochs: the weights are those of the last step", len(self.history))
                 if not trainer.early_stopping:
                     self.keep()
-        return trainer.model or model
+        trainer.stopped = self.stopped
+        assert trainer.model is not None
+        return trainer.model
 
-    def epochs(self, show: Callable[[Record], None]) -> str:
-        """Epoch after epoch; why it ended."""
-        trainer, best, waited = self.trainer, -1, 0
-        for epoch in range(trainer.epochs):
-            record, right = self.epoch(epoch)
-            trainer.history.append(record)
-            show(record)
-            if right is None or not trainer.early_stopping or right > best:
-                self.keep()
-                best, waited = best if right is None else right, 0
-            else:
-                waited += 1
-            wishes = [callback(record) for callback in self.callbacks]  # every one is called
-            if any(wish is True for wish in wishes):
-                return "callback"
-            if trainer.early_stopping and waited >= trainer.patience:
-                return "early_stopping"
-        return "epochs"
+    def advance(self, show: Callable[[Record], None]) -> None:
+        """One more epoch, and what follows from it: the model, the checkpoint, callbacks, whether it was the last."""
+        trainer = self.trainer
+        record, right = self.epoch(len(self.history))
+        self.history.append(record)
+        show(record)
+        if right is None or not trainer.early_stopping or right > self.best:
+            self.keep()
+            self.best, self.waited = self.best if right is None else right, 0
+        else:
+            self.waited += 1
+        if trainer.early_stopping and self.waited >= trainer.patience:
+            self.stopped = "early_stopping"
+        elif len(self.history) == trainer.epochs:
+            self.stopped = "epochs"
+        self.save()
+        wishes = [callback(record) for callback in self.callbacks]  # every one is called
+        if any(wish is True for wish in wishes):
+            self.stopped = "callback"
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if self.checkpoint is not None:
+            model: Any = self.trainer.model
+            kept, stream = {"coef": model.coef, "intercept": model.intercept}, self.stream.state
+            state = State(self.descent.saved(), kept, self.history, stream, self.best, self.waited, self.stopped)
+            self.checkpoint.save(state)
 
     def epoch(self, epoch: int) -> tuple[Record, int | None]:
         """One pass over the rows; its record, and how many validation rows are right."""
@@ -426,9 +487,7 @@ class _Run:
         )
         before = self.before // self.per_epoch
         averaging = self.averages and epoch + before >= (0 if trainer.average is True else trainer.average)
-        size = descent.batches_per_slice()
-        for t in range(0, self.per_epoch, size):
-            descent.run(order, rates, t, min(t + size, self.per_epoch), averaging)
+        descent.run(order, rates, averaging)
         loss, seconds = descent.take_loss() / self.total, time.perf_counter() - start
         if not (math.isfinite(loss) and all(np.isfinite(part).all() for part in descent.weights(False))):
             raise FloatingPointError(
@@ -451,21 +510,19 @@ class _Run:
         coef *= self.objective.scale
         model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings())
         self.trainer.model = model
-        steps = self.before + len(self.trainer.history) * self.per_epoch
-        state: Any = self.stream.state
-        self.trainer.progressed = Progress(self.descent.saved(), self.descent.averaged, steps, state)
+        self.trainer.progressed = Progress(self.descent.saved(), self.stream.state)
         return model
 
 
 class _Bar:
     """A progress bar, on a terminal or if asked; calling it with a record moves it on."""
 
-    def __init__(self, wanted: bool | None, epochs: int) -> None:
+    def __init__(self, wanted: bool | None, epochs: int, done: int) -> None:
         self.bar: Any = None
         if wanted or (wanted is None and sys.stderr is not None and sys.stderr.isatty()):
             from tqdm import tqdm
 
-            self.bar = tqdm(total=epochs, unit="epoch", leave=False)
+            self.bar = tqdm(total=epochs, initial=done, unit="epoch", leave=False)
 
     def __enter__(self) -> Callable[[Record], None]:
         return self.show

@@ -118,7 +118,7 @@ def test_errors_are_one_line(capsys, folder, tmp_path):
         (("train", "--data", folder, "--epochs", 0), "epochs must be an integer of at least 1, got 0"),
         (("train", "--data", folder, "--lr", -1), "learning_rate must be finite and positive"),
         (("train", "--threads", 0), "--threads must be at least 1, got 0"),
-        (("train", "--data", folder, "--epochs", 1, "--save", tmp_path / "no" / "m"), "No such file"),
+        (("train", "--data", folder, "--epochs", 1, "--save", tmp_path / "no" / "m"), "no such folder to write m to"),
         (("evaluate", tmp_path / "junk"), "junk: not a safetensors file"),
         (("predict", tmp_path / "nothing", folder), "No such file"),
     ):

@@ -163,13 +163,14 @@ cross_entropy = Pointer(_cross_entropy)
 
 @Driver
 def cross_entropy_all(  # type: ignore[no-untyped-def]
-    workers, chunk, Z, c, B, targets, factor, groups, bias, block, index, stats, logs, losses, residual
+    workers, chunk, Z, c, B, targets, factor, first, last, bias, block, index, stats, logs, losses, residual
 ):
-    """Losses of all rows, and factor * residual unless that is empty; groups go evenly over the workers."""
+    """Losses of groups first..last, and factor * residual unless that is empty, evenly over the workers."""
     for w in prange(workers):
-        start, stop = np.int64(w * groups // workers), np.int64((w + 1) * groups // workers)
+        start, stop = first + w * (last - first) // workers, first + (w + 1) * (last - first) // workers
         chunk(
-            Z, c, B, targets, factor, start, stop, bias, block[w], index[w], stats[w], logs[w], losses, residual
+            Z, c, B, targets, factor, np.int64(start), np.int64(stop), bias, block[w], index[w], stats[w], logs[w],
+            losses, residual,
         )  # fmt: skip
 
 

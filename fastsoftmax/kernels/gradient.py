@@ -149,44 +149,52 @@ class State(NamedTuple):
     intercept_second: Any
     intercept_average: Any
     powers: Any  # (2,) float64: beta1 and beta2 to the number of steps
+    counts: Any  # (2,) int64: steps, and those that the averages are over
 
 
 @Driver
 def steps(  # type: ignore[no-untyped-def]
-    workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, B, G, g,
-    predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, move, rule, rates, l2, share, counted, state,
+    workers, chunk, design, order, targets, W, b, c, batch, micro, size, start, stop, begin, end, low, high, B, G, g,
+    predictions, proba, T, Z, index, stats, logs, losses, chunk_losses, move, rule, rates, l2, share, averaging, state,
 ):  # fmt: skip
     """Batches start..stop of `batch` rows of `order`, each one step by `move`; chunk_losses: added to, as in `sweep`.
 
-    A batch is walked in micro-batches, these in chunks of `size` rows. rates: of each batch; share: the factor of a
-    batch's gradient times its rows; counted: batches before the first one that is averaged, less start.
+    A batch is walked in micro-batches, these in chunks of `size` rows. Of each batch only micro-batches begin..end are
+    taken, and of their chunks rows low..high, by calls in order: the first one clears the gradient, the last one moves.
+    rates: of each batch; share: the factor of a batch's gradient times its rows.
     """
     chunks, n = len(chunk_losses), len(order)
     for t in range(start, stop):
         first, last = t * batch, min(t * batch + batch, n)
-        for part in range(first, last, micro):
-            end = min(part + micro, last)
+        parts = -(-(last - first) // micro)
+        for p in range(begin, min(end, parts)):
+            part = first + p * micro
             for w in prange(workers):
                 for q in range(w * chunks // workers, (w + 1) * chunks // workers):
-                    if part == first:
+                    if p == 0 and low == 0:
                         clear(G[q])
                         clear(g[q])
-                    lo, hi = np.int64(part + q * size), np.int64(min(end, part + q * size + size))
+                    at, upto = part + q * size, min(last, part + micro)
+                    lo, hi = np.int64(at + low), np.int64(min(upto, at + min(size, high)))
                     if lo < hi:
                         chunk_losses[q] += chunk(
-                            design, order, micro, targets, W, b, c, lo, hi, B, G[q], g[q], predictions,
-                            proba, T[w], Z[w], index[w], stats[w], logs[w], losses[w],
+                            design, order, micro, targets, W, b, c, lo, hi, B, G[q], g[q], predictions, proba, T[w],
+                            Z[w], index[w], stats[w], logs[w], losses[w],
                         )  # fmt: skip
-        powers = state.powers
+        if not begin < parts <= end or high < size:
+            continue
+        powers, counts = state.powers, state.counts
         powers[0] *= rule.beta1
         powers[1] *= rule.beta2
-        now = Step(rates[t], share / (last - first), l2, powers[0], powers[1])
-        count = max(1.0, t + 1.0 + counted)
+        counts[0] += 1
+        counts[1] += averaging
+        count, factor = max(1.0, np.float64(counts[1])), share / (last - first)
+        now = Step(rates[t], factor, l2, powers[0], powers[1])
         move(
             rule, now, count, state.scale, G, state.coef, state.coef_first, state.coef_second, state.coef_average, W
         )  # fmt: skip
         if len(state.intercept):
-            now = Step(rates[t], share / (last - first), 0.0, powers[0], powers[1])
+            now = Step(rates[t], factor, 0.0, powers[0], powers[1])
             move(
                 rule, now, count, state.one, g, state.intercept, state.intercept_first, state.intercept_second,
                 state.intercept_average, b,

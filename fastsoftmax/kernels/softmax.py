@@ -246,8 +246,8 @@ normalise = Pointer(_normalise)
 
 
 @Driver
-def normalise_all(workers, chunk, Z, out, c, inner, B, mode, groups, bias, block, stats, logs):  # type: ignore[no-untyped-def]
-    """Groups 0..groups, evenly over the workers."""
+def normalise_all(workers, chunk, Z, out, c, inner, B, mode, first, last, bias, block, stats, logs):  # type: ignore[no-untyped-def]
+    """Groups first..last, evenly over the workers."""
     for w in prange(workers):
-        start, stop = np.int64(w * groups // workers), np.int64((w + 1) * groups // workers)
-        chunk(Z, out, c, inner, B, mode, start, stop, bias, block[w], stats[w], logs[w])
+        start, stop = first + w * (last - first) // workers, first + (w + 1) * (last - first) // workers
+        chunk(Z, out, c, inner, B, mode, np.int64(start), np.int64(stop), bias, block[w], stats[w], logs[w])

@@ -1,0 +1,102 @@
+"""Files of ours: safetensors with JSON beside the arrays, written whole or not at all, and read without trust."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BYTES = 8 << 30
+Array = NDArray[Any]
+
+
+class FileError(ValueError):
+    """A file that is not what it should be; the message names it."""
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """That a file could be written there, before long work that ends with it.
+
+    Raises
+    ------
+    OSError
+        If there is no such folder, or nothing may be written to it, or the path is a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder: give the name of a file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target.parent}: no such folder to write {target.name} to")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{target.parent}: no permission to write {target.name} there")
+
+
+def write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Under a temporary name that is renamed: whatever happens, the old file is there, or the new one."""
+    check_folder(path)
+    target = Path(path)
+    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o666 & ~_umask())
+        os.replace(scratch, target)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save(
+    path: str | os.PathLike[str], kind: str, version: str, arrays: dict[str, Array], facts: dict[str, Any]
+) -> None:
+    """Arrays and facts, each fact as JSON."""
+    from safetensors.numpy import save as pack
+
+    texts = {name: json.dumps(value, sort_keys=True) for name, value in facts.items()}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write(path, pack(arrays, {"format": kind, "version": version, **texts}))
+
+
+def load(
+    path: str | os.PathLike[str], kind: str, version: str, max_bytes: int = MAX_BYTES
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What `save` wrote.
+
+    Raises
+    ------
+    FileError
+        If the file is larger than max_bytes, damaged, or of another kind.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    size = Path(path).stat().st_size
+    if size > max_bytes:
+        raise FileError(f"{path}: the file has {size} bytes, more than max_bytes={max_bytes}")
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.pop("format", None) != kind:
+                raise FileError(f"{path}: a safetensors file, but not one of a {kind}")
+            if (found := metadata.pop("version", None)) != version:
+                raise FileError(f"{path}: format version {found}, expected {version}")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        return arrays, {name: json.loads(text) for name, text in metadata.items()}
+    except FileError:
+        raise
+    except SafetensorError as error:
+        raise FileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
+        raise FileError(f"{path}: a damaged file: {error}") from error
