@@ -43,9 +43,12 @@ def single_threaded() -> Iterator[None]:
 def on_threads(count: int, function: Callable[..., object], *columns: Iterable[Any]) -> None:
     """function of each row of the columns, `count` at a time; one after another where no thread can be started."""
     try:
-        with ThreadPoolExecutor(count) as pool:
+        pool = ThreadPoolExecutor(count)
+        try:
             for _ in pool.map(function, *columns):
                 pass
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a factor of thousands of columns
     except RuntimeError:  # the interpreter is on its way out
         for row in zip(*columns, strict=True):
             function(*row)
