@@ -17,12 +17,13 @@ import multiprocessing
 import os
 import pickle
 import re
+import signal
 import sys
 import threading
 import time
 import types
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +165,39 @@ class KernelCache(NullCache):  # type: ignore[misc]
 # ---- what is compiled
 
 
+def _hearing_ctrl_c(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    """A compilation after which Ctrl-C has effect: LLVM calls back into Python, where the exception would be lost."""
+
+    @functools.wraps(compile_)
+    def compile_and_listen(*args: Any) -> Any:
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if not usual or threading.current_thread() is not threading.main_thread():
+            return compile_(*args)
+        heard: list[int] = []
+
+        def note(number: int, frame: Any) -> None:
+            heard.append(number)
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            result = compile_(*args)
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if heard:
+            raise KeyboardInterrupt
+        return result
+
+    return compile_and_listen
+
+
 def _compiled(function: Callable[..., Any], flags: dict[str, Any]) -> Any:
     assert not function.__closure__, "bind callees as globals: the cache's key does not see a closure"
     compiled = numba.njit(**OPTIONS, **flags)(function)
     if JIT:
         if hasattr(compiled, "_cache"):
             compiled._cache = KernelCache(function, *sorted(flags.items()))
+            compiled.compile = _hearing_ctrl_c(compiled.compile)
         else:
             _warn_uncached("Numba's dispatcher has moved")
     return compiled
@@ -243,6 +271,19 @@ class Pointer:
         Drivers do not see the constants: for another one they need not be compiled again.
         """
         key = (*constants.items(), *(_kinds(examples) if JIT else ()))
+        return self.known(key) or self._add(key, examples, constants)
+
+    def known(self, key: Any) -> Any:
+        """What was compiled under a key of the caller's own, faster to make than the types of all arguments."""
+        return self.compiled.get(key)
+
+    def remember(self, key: Any, *examples: Any, **constants: Any) -> Any:
+        """As a call, under the caller's key."""
+        with _compiling:
+            self.compiled[key] = self(*examples, **constants)
+        return self.compiled[key]
+
+    def _add(self, key: Any, examples: tuple[Any, ...], constants: dict[str, Any]) -> Any:
         with _compiling:
             if key not in self.compiled:
                 function = _bound(self.function, constants)
@@ -254,7 +295,7 @@ class Pointer:
         options = {name: OPTIONS[name] for name in ("error_model", "fastmath", "boundscheck")}
         compiled: Any = CFunc(function, signature, locals={}, options=options)
         compiled._cache = KernelCache(function, "pointer", *constants.items())
-        compiled.compile()
+        _hearing_ctrl_c(compiled.compile)()
         verb = "loaded" if compiled.cache_hits else "compiled"
         logger.info("%s %s in %.2f s", verb, function.__qualname__, time.perf_counter() - start)
         return compiled
@@ -375,17 +416,23 @@ def warming() -> contextlib.AbstractContextManager[None]:
 
 def worker_count(operations: float) -> int:
     """How many workers a call of so many operations is worth. Waking a thread takes 10 us, on workqueue 100."""
-    if _forked or not JIT or operations < 4e5 or getattr(_here, "serial", False) or get_num_threads() == 1:
+    if operations < 4e5 or _forked or not JIT or getattr(_here, "serial", False):
         return 1
-    numba.get_num_threads()  # this starts Numba's threads: only now it knows the layer
-    return 1 if operations < 2e7 and numba.threading_layer() == "workqueue" else get_num_threads()
+    threads = get_num_threads()
+    return 1 if threads == 1 or (operations < 2e7 and _layer() == "workqueue") else threads
+
+
+@functools.cache
+def _layer() -> str:
+    """Numba's threading layer, which it knows when its threads are started."""
+    numba.get_num_threads()
+    return str(numba.threading_layer())
 
 
 @contextlib.contextmanager
 def _parallel(workers: int) -> Iterator[bool]:
     """Whether the parallel twin may run, with so many of Numba's threads while it does."""
-    before = numba.get_num_threads()  # this starts Numba's threads
-    single = numba.threading_layer() == "workqueue"  # there two parallel calls at once abort the process
+    before, single = numba.get_num_threads(), _layer() == "workqueue"  # where two parallel calls at once abort
     if single and (
         threading.current_thread() is not threading.main_thread() or not _workqueue_busy.acquire(blocking=False)
     ):
@@ -408,13 +455,37 @@ LINE = 64  # bytes of a cache line: a vector that straddles two costs two loads
 def aligned(shape: tuple[int, ...], dtype: Any, fill: float | None = 0) -> np.ndarray[Any, Any]:
     """An array on a cache line, filled with `fill`, or left as it comes if that is None."""
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     raw = np.empty(size + LINE, np.uint8) if fill is None else np.zeros(size + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
+    start = -address(raw) % LINE
     array: np.ndarray[Any, Any] = raw[start : start + size].view(dtype).reshape(shape)
     if fill:
         array[...] = fill
     return array
+
+
+Places = list[tuple[tuple[int, int], Any, int]]
+
+
+def places(parts: Iterable[tuple[tuple[int, int], Any]]) -> tuple[Places, int]:
+    """Where arrays of these shapes and dtypes lie in one allocation, each on a cache line; and its size in bytes."""
+    found, size = [], 0
+    for (rows, columns), dtype in parts:
+        found.append(((rows, columns), dtype, size))
+        size += -(-rows * columns * dtype.itemsize // LINE) * LINE
+    return found, size
+
+
+def carved(found: Places, size: int) -> list[np.ndarray[Any, Any]]:
+    """Arrays of zeros where `places` says: ten of them take 5 us so, and 30 one by one."""
+    raw = np.zeros(size + LINE, np.uint8)
+    start = -address(raw) % LINE
+    return [np.ndarray(shape, dtype, raw, start + at) for shape, dtype, at in found]
+
+
+def address(array: np.ndarray[Any, Any]) -> int:
+    """Where its first entry lies; `array.ctypes` takes thrice as long."""
+    return int(array.__array_interface__["data"][0])
 
 
 class _Writable:
@@ -422,7 +493,7 @@ class _Writable:
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         self.array = array
-        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+        self.__array_interface__ = array.__array_interface__ | {"data": (address(array), False)}
 
 
 def flat(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

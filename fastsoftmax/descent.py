@@ -52,7 +52,7 @@ class Descent:
         self.objective, self.rule, self.batch, self.micro = objective, rule, batch, micro
         self.share, self.l2, self.adam = share, l2, adam
         c, dtype = objective.c, objective.dtype
-        self.part = partition(objective.design, dtype, c, micro)
+        self.part = partition(objective.plan, dtype, micro)
         row = 4.0 * self.part.classes * objective.design.pairs
         self.step_operations = row * batch
         workers = min(_jit.worker_count(row * micro), self.part.chunks)

@@ -4,6 +4,8 @@ The map, x -> (x - shift) * scale, is folded into the weights on entry and out o
 """
 
 import abc
+import functools
+import math
 import sys
 from typing import Any, NamedTuple
 
@@ -51,16 +53,36 @@ def as_array(values: ArrayLike, name: str) -> Array:
     if array.dtype.kind != "f":
         return array
     wanted = np.float32 if array.dtype.itemsize <= 4 else np.float64
-    return array.astype(wanted, copy=False)
+    return array if array.dtype == wanted else array.astype(wanted)
+
+
+@functools.lru_cache(16)
+def _constant(value: float, m: int) -> NDArray[np.float64]:
+    return np.broadcast_to(value, (m,))
 
 
 def _per_feature(values: ArrayLike, name: str, m: int) -> NDArray[np.float64]:
+    if type(values) is float and math.isfinite(values):
+        return _constant(values, m)
     array = np.asarray(as_array(values, name), np.float64)
     if array.shape not in ((), (m,)):
         raise ValueError(f"{name} must be a number or of shape ({m},), got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite")
     return np.broadcast_to(array, (m,))
+
+
+def from_disk(array: Any) -> bool:
+    """Whether it is a memory-mapped file, or a view of one."""
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return isinstance(array, np.memmap)
+
+
+def contiguous(array: Array) -> Array:
+    """In C order and aligned, copied if need be; np.require takes 2 us to see that it need not."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=("C", "A"))
 
 
 class Arrangement(NamedTuple):
@@ -93,11 +115,13 @@ class Design(abc.ABC):
     dtype: np.dtype[Any]
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
-    shifted: bool
+    shifted: bool  # whether the map does anything
+    scaled: bool
 
     def _map(self, scale: float | ArrayLike, shift: float | ArrayLike) -> None:
         self.scale, self.shift = _per_feature(scale, "scale", self.m), _per_feature(shift, "shift", self.m)
-        self.shifted = bool(self.shift.any())
+        self.shifted = self.shift is not _constant(0.0, self.m) and bool(self.shift.any())
+        self.scaled = not (self.scale is _constant(1.0, self.m) or bool((self.scale == 1).all()))
 
     def mapped(self, scale: float | ArrayLike, shift: float | ArrayLike = 0.0) -> "Design":
         """The same X under another map."""
@@ -124,6 +148,10 @@ class Design(abc.ABC):
     @abc.abstractmethod
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
         """How kernels see it."""
+
+    def read_in_place(self, plan: Arrangement) -> bool:
+        """Whether rows in order need no scratch."""
+        return False
 
     @abc.abstractmethod
     def arrays(self) -> tuple[Array, ...]:
@@ -191,11 +219,14 @@ class Dense(Design):
         self.n, self.m = array.shape
         if self.m == 0:
             raise ValueError(f"X must have at least one feature, got shape {array.shape}")
-        if array.dtype not in (*FLOATS, np.uint8):
+        if array.dtype.kind != "f" and array.dtype != np.uint8:
             array = array.astype(np.float64)
-        self.X, self.pairs = np.require(array, requirements=("C", "A")), float(self.m)
+        self.X, self.pairs = contiguous(array), float(self.m)
         self.dtype = np.dtype(np.float64 if self.X.dtype == np.float64 else np.float32)
         self._map(scale, shift)
+
+    def read_in_place(self, plan: Arrangement) -> bool:
+        return len(plan.layout.direct) > 0
 
     def arrays(self) -> tuple[Array, ...]:
         return (self.X,)

@@ -17,7 +17,7 @@ from fastsoftmax.kernels.math import ordered_sum, sum_of_squares
 from fastsoftmax.objective import SoftmaxObjective
 from fastsoftmax.targets import CheckedTargets, as_labels, as_targets
 
-SLICE = 1 << 25  # elements of a call of a driver: 10 to 50 ms
+SLICE = 1 << 23  # elements of a call of a driver: some milliseconds
 Reduction = Literal["mean", "sum", "none"]
 Floats = NDArray[Any]
 

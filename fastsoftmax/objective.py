@@ -4,6 +4,7 @@ Shapes, fixed once: coef (c, m) and intercept (c,) act on the mapped features (X
 same shapes; everything is C-contiguous. Losses are sums over rows, s_i CE_i, in float64: who wants a mean divides.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax import _jit, many_classes, wide_sparse
-from fastsoftmax.design import CSR, Design
+from fastsoftmax.design import CSR, Arrangement, Design, from_disk
 from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.cross_entropy import Targets
 from fastsoftmax.kernels.updates import add_partials
@@ -20,9 +21,10 @@ from fastsoftmax.targets import CheckedTargets
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
 MAX_CHUNKS = 64  # each clears and adds a partial gradient
 SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
-SLICE_BYTES = 128 << 20  # of X, which may come from a disk
+SLICE_BYTES = 32 << 20  # of X, where it comes from a disk
 MANY = 64  # classes
 NONE = np.zeros(0, np.int64)
+INDEX, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 Array = NDArray[Any]
 
 
@@ -45,42 +47,57 @@ class Partition(NamedTuple):
     length: int  # entries of the weights
 
 
-def partition(design: Design, dtype: np.dtype[Any], c: int, rows: int) -> Partition:
+def partition(plan: Arrangement, dtype: np.dtype[Any], rows: int) -> Partition:
     """The partition of `rows` rows, by shapes alone."""
-    plan = design.arrange(dtype, c)
     chunks = chunk_count(rows, plan.block, plan.length * dtype.itemsize)
     size = -(-rows // (chunks * plan.block)) * plan.block if chunks > 1 else max(rows, 1)
     block = min(plan.block, -(-size // 16) * 16)
     return Partition(block, size, max(1, -(-rows // size)), *plan[1:6])
 
 
+@functools.lru_cache(64)
+def _workspace(
+    part: Partition, workers: int, dtype: np.dtype[Any], wanted: bool, gathers: bool
+) -> tuple[_jit.Places, int]:
+    B = part.block
+    return _jit.places([
+        ((part.chunks, part.length if wanted else 0), dtype),
+        ((part.chunks, part.classes if wanted else 0), dtype),
+        ((1, 1), INDEX),
+        ((1, part.chunks), DOUBLE),
+        ((workers, B * part.row if gathers else 0), dtype),
+        ((workers, part.classes * B), dtype),
+        ((workers, B), INDEX),
+        ((workers, 2 * B), dtype),
+        ((workers, B), DOUBLE),
+        ((workers, B), DOUBLE),
+    ])  # fmt: skip
+
+
 class Workspace:
     """Partial gradients, scratch of each worker, and the pointer that drivers call."""
 
-    def __init__(self, objective: "SoftmaxObjective", part: Partition, workers: int, wanted: bool) -> None:
-        dtype, B = objective.dtype, part.block
+    def __init__(
+        self, objective: "SoftmaxObjective", part: Partition, workers: int, wanted: bool, in_order: bool = False
+    ) -> None:
         self.part, self.workers, self.objective = part, workers, objective
-        self.G = _jit.aligned((part.chunks, part.length if wanted else 0), dtype)
-        self.g = _jit.aligned((part.chunks, part.classes if wanted else 0), dtype)
-        self.scratch = (
-            _jit.aligned((workers, B * part.row), dtype),
-            _jit.aligned((workers, part.classes * B), dtype),
-            _jit.aligned((workers, B), np.int64),
-            _jit.aligned((workers, 2 * B), dtype),
-            _jit.aligned((workers, B), np.float64),
-            _jit.aligned((workers, B), np.float64),
-        )
-        self.counter, self.losses = np.zeros(1, np.int64), np.zeros(part.chunks)
+        gathers = not (in_order and objective.design.read_in_place(objective.plan))
+        arrays = _jit.carved(*_workspace(part, workers, objective.dtype, wanted, gathers))
+        self.G, self.g, counter, losses, *self.scratch = arrays
+        self.counter, self.losses = counter[0], losses[0]
 
     def arguments(self, chunk: _jit.Pointer, order: NDArray[np.int64], W: Array, b: Array) -> tuple[Any, ...]:
         """What every driver takes first, the pointer of a chunk function in front."""
         objective, part = self.objective, self.part
         head = (objective.layout, order, objective.targets, W, b, objective.c)
-        rest = [a[0] for a in (self.G, self.g)]
-        empty, scratch = (NONE, np.zeros(0, objective.dtype)), [a[0] for a in self.scratch]
-        pointer = chunk(
-            *head[:2], 0, *head[2:], 0, 0, part.block, *rest, *empty, *scratch, TILE=part.tile, SIDE=part.side
-        )
+        key = (type(objective.layout), objective.layout[0].dtype, objective.dtype, part.tile, part.side)
+        pointer = chunk.known(key)
+        if pointer is None:
+            rest = [a[0] for a in (self.G, self.g)]
+            empty, scratch = (NONE, np.zeros(0, objective.dtype)), [a[0] for a in self.scratch]
+            pointer = chunk.remember(
+                key, *head[:2], 0, *head[2:], 0, 0, part.block, *rest, *empty, *scratch, TILE=part.tile, SIDE=part.side
+            )
         return pointer, *head
 
     def loss(self) -> float:
@@ -109,12 +126,16 @@ class SoftmaxObjective:
         self.plan = design.arrange(self.dtype, c)
         self.layout = self.plan.layout
         self.targets = targets.kernel if targets else Targets(NONE, np.zeros(0, self.dtype), np.zeros(0), 0.0)
-        self.scale = design.scale.astype(self.dtype)
+
+    @functools.cached_property
+    def scale(self) -> Array:
+        """That of the features, in the compute type."""
+        return self.design.scale.astype(self.dtype)
 
     def fold(self, coef: Array, intercept: Array | None) -> tuple[Array, Array]:
         """The weights of the raw features and the intercept, arranged and padded."""
         W, b = _jit.aligned((self.plan.length,), self.dtype), np.zeros(self.plan.classes, self.dtype)
-        self.design.pack(coef * self.scale, self.c, self.plan, W)
+        self.design.pack(coef * self.scale if self.design.scaled else coef, self.c, self.plan, W)
         if intercept is not None:
             b[: self.c] = intercept
         if self.design.shifted:
@@ -174,7 +195,7 @@ class SoftmaxObjective:
         return isinstance(self.design, CSR) and PARTIAL_BYTES // (self.plan.length * self.dtype.itemsize) < 16
 
     def _loss_gradient_of_many(self, coef: Array, intercept: Array | None, factor: float, G: Array, g: Array) -> float:
-        raw = np.require(coef if (self.scale == 1).all() else coef * self.scale, self.dtype, ("C", "A"))
+        raw = np.require(coef * self.scale if self.design.scaled else coef, self.dtype, ("C", "A"))
         direct = G.dtype == self.dtype
         to, to_g = (G, g) if direct else (np.zeros(G.shape, self.dtype), np.zeros(self.c, self.dtype))
         loss = many_classes.loss_gradient(
@@ -225,15 +246,16 @@ class SoftmaxObjective:
     ) -> tuple[Workspace, float]:
         """All rows, a slice at a time."""
         n, W_b = self.design.n, self.fold(coef, intercept)
-        part = partition(self.design, self.dtype, self.c, n)
+        part = partition(self.plan, self.dtype, n)
         row = 4.0 * part.classes * self.design.pairs
         workers = min(_jit.worker_count(n * row), part.chunks)
-        space = Workspace(self, part, workers, wanted)
+        space = Workspace(self, part, workers, wanted, in_order=True)
         arguments = space.arguments(chunk, NONE, *W_b)
         proba = np.zeros(0, self.dtype) if proba is None else proba
-        size = self.design.pairs * self.design.arrays()[0].itemsize
-        most = min(SLICE / row, SLICE_BYTES / size) / part.chunks  # rows of a chunk that a call takes
-        step = max(1, int(most / part.block)) * part.block
+        most, X = SLICE / row, self.design.arrays()[0]
+        if X.nbytes > SLICE_BYTES and from_disk(X):
+            most = min(most, SLICE_BYTES / (self.design.pairs * X.itemsize))
+        step = max(1, int(most / part.chunks / part.block)) * part.block  # rows of each chunk that a call takes
         for start in range(0, part.size if n else 0, step):
             gradient.sweep(
                 workers, *arguments, n, part.size, start, min(start + step, part.size), part.block,

@@ -56,7 +56,9 @@ def aligned(shape, dtype, fill=0):
     out[...] = 7 if fill is None else fill
     return out
 
-_jit.aligned = aligned  # scratch begins on a line, and ends within one of its page
+# scratch begins on a line, and ends within one of its page
+_jit.aligned = aligned
+_jit.carved = lambda places, size: [aligned(shape, dtype) for shape, dtype, _ in places]
 
 def sparse(X):
     Z = sp.csr_array(X)

@@ -1,15 +1,18 @@
 """Any moment: Ctrl-C, kill -9, callbacks that raise, and runs that diverge leave a consistent state behind."""
 
+import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import files
+from fastsoftmax import _jit, files
 from fastsoftmax._jit import JIT
 from fastsoftmax.checkpoint import CheckpointError
 from tests.conftest import ROOT, make_problem
@@ -91,6 +94,26 @@ WORK |= {"epochs": EPOCHS, "prediction": PREDICTION, "softmax": SOFTMAX}
 def test_ctrl_c(run_python, work):
     """It ends the work soon (how soon is benchmarked: suite/interruptions.py), and all is as after a finished step."""
     assert float(run_python(CTRL_C + WORK[work], timeout=120)) < 20
+
+
+def swallow(times):
+    """What LLVM's callbacks into Python do to an exception: they print it, and go on."""
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    times.append(1)
+
+
+def test_ctrl_c_within_a_compilation_is_not_lost():
+    """Seen with Numba 0.68.1: a fit of a million epochs went on after the first Ctrl-C."""
+    times = []
+    with pytest.raises(KeyboardInterrupt):
+        _jit._hearing_ctrl_c(_jit._hearing_ctrl_c(swallow))(times)  # one compilation within another
+    assert times == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert _jit._hearing_ctrl_c(len)(times) == 1
+    if JIT:
+        assert _jit.kernel(lambda: 1).compile.__wrapped__
 
 
 def test_a_callback_that_raises(rng):

@@ -1,6 +1,8 @@
 """Fresh processes: import, the first call without and with a cache, and the main job."""
 
+import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -9,13 +11,58 @@ import time
 CALL = """import numpy as np, fastsoftmax as fs
 fs.loss_gradient(np.zeros((9, 5), np.float32), np.zeros(9, int), np.zeros((3, 5)))"""
 TRAIN = "from fastsoftmax.cli import main; main(['train', '--quiet', '--json'])"
+DATA = "from sklearn.datasets import load_iris\nX, y = load_iris(return_X_y=True)\n"
+IRIS = DATA + "import fastsoftmax as fs\nfs.SoftmaxRegression().fit(X, y)"
+THEIRS = DATA + "from sklearn.linear_model import LogisticRegression\nLogisticRegression(max_iter=1000).fit(X, y)"
+# What Numba itself takes: a process that calls an empty kernel from its cache, in a folder of the benchmark's own.
+EMPTY = """import os, sys
+folder = os.environ["EMPTY_KERNEL"]
+path = os.path.join(folder, "empty_kernel.py")
+if not os.path.exists(path):
+    open(path, "w").write("import numba\\n@numba.njit(cache=True)\\ndef nothing(): return 0\\n")
+sys.path.insert(0, folder)
+import empty_kernel
+empty_kernel.nothing()"""
+COUNT = """
+import numba.core.event, time
+spent = []
+class Listener(numba.core.event.Listener):
+    depth = 0
+    def on_start(self, event):
+        self.depth += 1
+        self.start = time.perf_counter() if self.depth == 1 else self.start
+    def on_end(self, event):
+        self.depth -= 1
+        spent.append(time.perf_counter() - self.start if self.depth == 0 else 0.0)
+numba.core.event.register("numba:compile", Listener())
+"""
 
 
 def seconds(code: str, cache: str | None = None) -> float:
+    """Of a process; installed packages have their bytecode beside them, so it may be written here too."""
     environment = os.environ | ({"FASTSOFTMAX_CACHE_DIR": cache} if cache else {})
+    environment |= {"EMPTY_KERNEL": tempfile.gettempdir()}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
+
+
+def beyond(ours: str, theirs: str) -> float:
+    """The medians of five processes each, taking turns, after one of each."""
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(6)][1:]
+    return statistics.median(a for a, _ in pairs) - statistics.median(b for _, b in pairs)
+
+
+def compiled(code: str) -> list[float]:
+    """Seconds of each compilation of a process without a cache; 0 for one within another."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"FASTSOFTMAX_CACHE_DIR": cache}
+        script = COUNT + code + "\nimport json, sys\nprint(json.dumps(spent), file=sys.stderr)"
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+        )
+        return list(map(float, json.loads(run.stderr.splitlines()[-1])))
 
 
 class Startup:
@@ -44,6 +91,33 @@ class Startup:
     def track_warm_train(self) -> float:
         seconds(TRAIN)
         return min(seconds(TRAIN) for _ in range(3))
+
+    def track_cold_fit(self) -> float:
+        """Of iris, to the optimum."""
+        with tempfile.TemporaryDirectory() as cache:
+            return seconds(IRIS, cache)
+
+    def track_warm_train_beyond_numba(self) -> float:
+        """Beyond a process that calls one empty cached kernel: the medians of five each, taking turns."""
+        return beyond(TRAIN, EMPTY)
+
+    def track_warm_fit_beyond_scikit_learn(self) -> float:
+        """Of iris, beyond a process that fits it with LogisticRegression."""
+        return beyond(IRIS, THEIRS)
+
+    def track_kernels_of_training(self) -> int:
+        """How many functions Numba compiles for the main job; those that pointers hold are not among them."""
+        return len(compiled(TRAIN))
+
+    def track_compilation_of_training(self) -> float:
+        """Seconds that these take."""
+        return sum(compiled(TRAIN))
+
+    def track_kernels_of_a_fit(self) -> int:
+        return len(compiled(IRIS))
+
+    def track_compilation_of_a_fit(self) -> float:
+        return sum(compiled(IRIS))
 
     def track_cold_compile(self) -> float:
         """What the compiler takes for loss and gradient: the cold call beyond the warm one."""

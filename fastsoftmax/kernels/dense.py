@@ -5,6 +5,7 @@ left over. Forward: lanes over features, each logit the sum of its lanes. Adjoin
 entry summed over the rows in order. Neither depends on how many rows, classes and registers a tile takes.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 from fastsoftmax._jit import inlined
@@ -37,6 +38,7 @@ class Dense(NamedTuple):
     ld: int
 
 
+@functools.cache
 def tiles(c: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """The classes of a forward and of an adjoint tile that pad c classes least, and the padded number of classes.
 
