@@ -194,6 +194,8 @@ def _hearing_ctrl_c(compile_: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(function: Callable[..., Any], flags: dict[str, Any]) -> Any:
     assert not function.__closure__, "bind callees as globals: the cache's key does not see a closure"
     compiled = numba.njit(**OPTIONS, **flags)(function)
+    if not JIT and "inline" not in flags:
+        return np.errstate(all="ignore")(function)  # compiled code warns of no overflow
     if JIT:
         if hasattr(compiled, "_cache"):
             compiled._cache = KernelCache(function, *sorted(flags.items()))

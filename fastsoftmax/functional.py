@@ -314,8 +314,8 @@ def cross_entropy(
     --------
     >>> import numpy as np
     >>> import fastsoftmax as fs
-    >>> fs.cross_entropy(np.zeros((2, 4)), [0, 3])  # log 4
-    1.3862943611198906
+    >>> round(fs.cross_entropy(np.zeros((2, 4)), [0, 3]), 6)  # log 4
+    1.386294
     """
     return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, False)[0]
 
