@@ -189,7 +189,34 @@ def fits() -> None:
     compare_fits.run(list(compare_fits.PARTS))
 
 
-PARTS = {"pass": passes, "softmax": softmaxes, "epoch": epochs, "threads": threads, "memory": memory, "fits": fits}
+def starts() -> None:
+    """Whole processes, cold and warm; what the gate costs; how soon Ctrl-C is heard: from the asv suite."""
+    from suite.gate import Gate
+    from suite.interruptions import WORK, CtrlC
+    from suite.startup import Startup
+
+    gate = Gate()
+    gate.setup()
+    print("\n| start, gate, Ctrl-C | |\n|---|---|")
+    for suite in (Startup(), gate):
+        for name in (name for name in vars(type(suite)) if name.startswith("track_")):
+            unit = "" if "kernels" in name else " " + suite.unit
+            print(
+                f"| {name.removeprefix('track_').replace('_', ' ')} | {getattr(suite, name)():.4g}{unit} |", flush=True
+            )
+    for work in WORK:
+        print(f"| Ctrl-C in {work} | {CtrlC().track_latency(work):.3f} s |", flush=True)
+
+
+PARTS = {
+    "pass": passes,
+    "softmax": softmaxes,
+    "epoch": epochs,
+    "threads": threads,
+    "memory": memory,
+    "fits": fits,
+    "starts": starts,
+}
 
 
 def machine() -> str:

@@ -175,3 +175,46 @@ def test_module_and_threads(run_python, folder, threads):
     twin = fs.Trainer(2, 150, defaults.optimizer, defaults.lr, defaults.schedule, scale=1 / 255).fit(X, y)
     assert json.loads(result.stdout)["sha256"] == twin.sha256()
     assert sys.version_info >= (3, 11)
+
+
+def test_cache(capsys, tmp_path, monkeypatch):
+    """What is ours is counted and deleted, whatever the version; what is not stays."""
+    monkeypatch.setenv("FASTSOFTMAX_CACHE_DIR", str(tmp_path))
+    ours = [f"fastsoftmax.kernels.x.f-{'0af' * 10}00.kernel", f"fastsoftmax.kernels.x.f-{'0' * 32}.{'1' * 32}"]
+    others = ["notes.txt", "mine.kernel", f"other.f-{'0' * 32}.kernel", "fastsoftmax.txt"]
+    for name in (*ours, *others):
+        (tmp_path / name).write_bytes(b"1234")
+    code, out, _ = run(capsys, "cache", "--json")
+    assert code == 0
+    assert json.loads(out) == {"folder": str(tmp_path), "files": 2, "bytes": 8, "cleared": False}
+    code, out, _ = run(capsys, "cache", "--clear")
+    assert code == 0
+    assert out == f"{tmp_path}: 2 kernels, 0.0 MB, cleared\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    monkeypatch.setenv("FASTSOFTMAX_CACHE_DIR", str(tmp_path / "nowhere"))
+    code, out, _ = run(capsys, "cache", "--clear")
+    assert out == f"{tmp_path / 'nowhere'}: 0 kernels, 0.0 MB, cleared\n"
+
+
+def test_warmup(capsys, monkeypatch):
+    """It hands on what it is asked for, and says how long it took."""
+    from fastsoftmax import warming
+
+    asked = []
+    monkeypatch.setattr(warming, "warmup", lambda *args: asked.append(args) or 1.25)
+    code, out, _ = run(capsys, "warmup", "--classes", 3, 10, "--dtype", "uint8")
+    assert code == 0
+    assert out.startswith("compiled in 1.2 s; ")
+    code, out, _ = run(capsys, "warmup", "--json")
+    assert json.loads(out)["seconds"] == 1.25
+    assert asked == [([3, 10], ["uint8"]), (None, ("uint8", "float32", "float64"))]
+
+
+def test_a_checkpoint_of_the_command_line(capsys, folder, tmp_path):
+    whole = json.loads(run(capsys, "train", "--data", folder, "--epochs", 3, "--json")[1])
+    command = ("train", "--data", folder, "--epochs", 3, "--json", "--checkpoint", tmp_path / "c")
+    first, again = (json.loads(run(capsys, *command)[1]) for _ in range(2))
+    assert whole["sha256"] == first["sha256"] == again["sha256"]
+    code, _, err = run(capsys, *command, "--lr", 0.1)
+    assert code == 2
+    assert "a checkpoint of another run, which had other learning_rate (0.003, now 0.1); delete it" in err

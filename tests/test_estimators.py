@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastsoftmax import SoftmaxRegression, SoftmaxSGDClassifier
+from fastsoftmax._jit import JIT
 from tests import reference
 
 
@@ -543,6 +544,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.skipif(not JIT, reason="with the JIT off there is one thread, and 3000 images take minutes")
 def test_the_same_bytes_on_any_number_of_threads(run_python):
     seen = {
         run_python(FIT, args=(str(ours),), NUMBA_NUM_THREADS=3, OPENBLAS_NUM_THREADS=theirs)

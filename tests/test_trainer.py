@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
+from fastsoftmax import descent
 from fastsoftmax import trainer as trainer_module
 from fastsoftmax._jit import JIT
+from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.shuffle import shuffle
 from tests import reference
+from tests.conftest import make_problem
 
 
 @pytest.fixture
@@ -391,3 +394,29 @@ def test_matches_scikit_learn_at_the_optimum(data):
     ours = fs.Trainer(6000, optimizer="gd", learning_rate=1.0, l2=1 / 300).fit(X, y)
     np.testing.assert_allclose(ours.coef, rival.coef_, atol=1e-6)
     np.testing.assert_allclose(ours.predict_proba(X), rival.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("operations", [1.0, 3e4, 2e5, 1e6])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "gd"}, {"batch_size": 70, "accumulate_steps": 3, "average": True}, {"optimizer": "adam"}],
+)
+def test_slices_of_steps_do_not_change_a_bit(rng, monkeypatch, options, operations):
+    """However few operations a call of the driver may take: whole batches, micro-batches, or rows of their chunks."""
+    X, y, _, _ = make_problem(rng, 300, 12, 4)
+    settings = {"epochs": 2, "batch_size": 37, "l2": 0.01} | options
+    expected = fs.Trainer(**settings).fit(X, y)
+    monkeypatch.setattr(descent, "SLICE", operations)
+    assert fs.Trainer(**settings).fit(X, y).sha256() == expected.sha256()
+
+
+def test_large_gradient_descent_is_sliced(rng, monkeypatch):
+    """One step over all rows is many calls: Ctrl-C is heard between them."""
+    X, y, _, _ = make_problem(rng, 3000, 40, 4)
+    calls, real = [], gradient.steps.__class__.__call__
+    monkeypatch.setattr(gradient.steps.__class__, "__call__", lambda self, *a: calls.append(self) or real(self, *a))
+    for operations, expected in ((1e9, 1), (1e5, 2)):  # two blocks a chunk
+        monkeypatch.setattr(descent, "SLICE", operations)
+        calls.clear()
+        fs.Trainer(1, optimizer="gd").fit(X, y)
+        assert calls.count(gradient.steps) == expected
