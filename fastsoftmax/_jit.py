@@ -1,30 +1,22 @@
-"""The one place that spells Numba's options: flags, cache, serial and parallel twins, pointers, threads and forks.
+"""The one place that spells Numba's options: flags, serial and parallel twins, pointers, threads and forks.
 
 `kernel` compiles what is called inside kernels, `Pointer` a chunk function that drivers call without compiling it
-again, `Driver` the loop that calls it, once for one thread and once for many. Compiled code is kept on disk by a
-cache of our own: Numba's key holds no flags and no callee, so twins of one function would hit each other's entry,
-and an edit in another file would leave a stale result.
+again, `Driver` the loop that calls it, once for one thread and once for many.
 """
 
 import contextlib
 import functools
 import gc
-import hashlib
 import inspect
 import logging
 import math
 import multiprocessing
 import os
-import pickle
-import re
 import signal
-import sys
 import threading
 import time
 import types
-import uuid
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,8 +27,9 @@ try:
     import numba
     import numba.experimental.function_type  # tells Numba the type of a Pointer
     import numba.np.ufunc.parallel
-    from numba.core.caching import NullCache
     from numba.core.ccallback import CFunc
+
+    from fastsoftmax._cache import KernelCache, warn_uncached
 finally:
     if _collecting:
         gc.enable()
@@ -44,123 +37,6 @@ finally:
 logger = logging.getLogger("fastsoftmax")
 JIT = not numba.config.DISABLE_JIT
 OPTIONS = {"error_model": "numpy", "nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
-
-# ---- the cache
-
-
-def cache_folder() -> Path:
-    """The folder of compiled kernels: FASTSOFTMAX_CACHE_DIR, else a folder of ours in the user's cache folder."""
-    if chosen := os.environ.get("FASTSOFTMAX_CACHE_DIR"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        home = Path.home() / "Library" / "Caches"
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "fastsoftmax"
-
-
-@functools.cache
-def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-@functools.cache
-def stamp() -> str:
-    """What every entry depends on: versions, Numba's settings and the source of all that is compiled."""
-    here = Path(__file__).parent
-    sources = [here / "_jit.py", here / "_simd.py", *sorted((here / "kernels").glob("*.py"))]
-    settings = [getattr(numba.config, name, None) for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")]
-    digests = [_digest(str(path)) for path in sources]
-    return repr((numba.__version__, np.__version__, sys.implementation.cache_tag, settings, digests))
-
-
-@functools.cache
-def _warn_uncached(reason: str) -> None:
-    logger.warning("kernels are compiled, not cached: %s", reason)
-
-
-def cached_files() -> list[Path]:
-    """What caches of ours, of this version or another, have written; nothing else that may lie in the folder."""
-    ours = re.compile(r"fastsoftmax\..*-[0-9a-f]{32}\.(kernel|[0-9a-f]{32})")
-    try:
-        return sorted(path for path in cache_folder().iterdir() if ours.fullmatch(path.name))
-    except OSError:
-        return []
-
-
-class _Patience:
-    """Says once, on a terminal, that kernels are being compiled, when that has taken more than a second."""
-
-    since = last = -math.inf
-    told = False
-
-    def tick(self) -> None:
-        """Before and after each compilation; those that are seconds apart do not belong together."""
-        now = time.perf_counter()
-        self.since = self.since if now - self.last < 3 else now
-        self.last = now
-        if now - self.since > 1 and not self.told:
-            self.told = True
-            level = logging.WARNING if sys.stderr is not None and sys.stderr.isatty() else logging.INFO
-            logger.log(level, "compiling kernels for this CPU; later processes find them in %s", cache_folder())
-
-
-_patience = _Patience()
-
-
-class KernelCache(NullCache):  # type: ignore[misc]
-    """One checksummed file per key, named by the key: no index to tear, nothing to overwrite; it never raises."""
-
-    def __init__(self, function: Callable[..., Any], *flags: object) -> None:
-        self.name = f"{function.__module__}.{function.__qualname__}"
-        self.flags, self.source = flags, function.__code__.co_filename
-
-    def path(self, signature: Any, codegen: Any) -> Path:
-        folder = cache_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.name == "posix":
-            found = folder.stat()
-            if found.st_mode & 0o022 or found.st_uid not in (0, os.getuid()):  # what lies there is unpickled and run
-                raise PermissionError(f"others may write to {folder}")
-        key = repr((stamp(), _digest(self.source), self.name, self.flags, signature, codegen.magic_tuple()))
-        return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
-
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        try:
-            from numba.core.compiler import CompileResult
-            from numba.core.runtime import rtsys
-
-            rtsys.initialize(target_context)  # compiled code needs no more; refresh(), for the compiler, takes 0.1 s
-            blob = self.path(signature, target_context.codegen()).read_bytes()
-            if hashlib.sha256(blob[32:]).digest() != blob[:32]:  # LLVM must never see half an object file
-                raise ValueError("a damaged file")
-            return CompileResult._rebuild(target_context, *pickle.loads(blob[32:]))
-        except FileNotFoundError:
-            _patience.tick()
-            return None
-        except Exception as error:
-            _warn_uncached(repr(error))
-            return None
-
-    def save_overload(self, signature: Any, data: Any) -> None:
-        _patience.tick()
-        try:
-            from numba.core.serialize import dumps
-
-            if data.library.has_dynamic_globals:
-                raise ValueError(f"{self.name} holds an address")
-            blob, path = dumps(data._reduce()), self.path(signature, data.codegen)
-            scratch = path.with_suffix("." + uuid.uuid4().hex)
-            try:
-                scratch.write_bytes(hashlib.sha256(blob).digest() + blob)
-                os.replace(scratch, path)
-            finally:
-                scratch.unlink(missing_ok=True)
-        except Exception as error:
-            _warn_uncached(repr(error))
-
 
 # ---- what is compiled
 
@@ -201,7 +77,7 @@ def _compiled(function: Callable[..., Any], flags: dict[str, Any]) -> Any:
             compiled._cache = KernelCache(function, *sorted(flags.items()))
             compiled.compile = _hearing_ctrl_c(compiled.compile)
         else:
-            _warn_uncached("Numba's dispatcher has moved")
+            warn_uncached("Numba's dispatcher has moved")
     return compiled
 
 

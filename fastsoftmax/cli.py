@@ -200,7 +200,7 @@ def info(args: argparse.Namespace) -> int:
     import numpy as np
 
     import fastsoftmax
-    from fastsoftmax import _jit, _simd
+    from fastsoftmax import _cache, _jit, _simd
 
     numba.get_num_threads()
     numba.np.ufunc.parallel._launch_threads()
@@ -214,7 +214,7 @@ def info(args: argparse.Namespace) -> int:
         "register_bytes": _simd.REGISTER_BYTES,
         "threads": _jit.get_num_threads(),
         "threading_layer": numba.threading_layer(),
-        "cache_folder": str(_jit.cache_folder()),
+        "cache_folder": str(_cache.cache_folder()),
     }
     if args.json:
         print(json.dumps(facts, indent=2))
@@ -225,27 +225,27 @@ def info(args: argparse.Namespace) -> int:
 
 
 def warmup(args: argparse.Namespace) -> int:
-    from fastsoftmax import _jit
+    from fastsoftmax import _cache
     from fastsoftmax.warming import warmup
 
     seconds = warmup(args.classes, args.dtype)
-    files = _jit.cached_files()
+    files = _cache.cached_files()
     if args.json:
-        print(json.dumps({"seconds": seconds, "files": len(files), "folder": str(_jit.cache_folder())}, indent=2))
+        print(json.dumps({"seconds": seconds, "files": len(files), "folder": str(_cache.cache_folder())}, indent=2))
     else:
-        print(f"compiled in {seconds:.1f} s; {len(files)} kernels in {_jit.cache_folder()}")
+        print(f"compiled in {seconds:.1f} s; {len(files)} kernels in {_cache.cache_folder()}")
     return 0
 
 
 def cache(args: argparse.Namespace) -> int:
-    from fastsoftmax import _jit
+    from fastsoftmax import _cache
 
-    files = _jit.cached_files()
+    files = _cache.cached_files()
     size = sum(path.stat().st_size for path in files)
     if args.clear:
         for path in files:
             path.unlink(missing_ok=True)
-    result = {"folder": str(_jit.cache_folder()), "files": len(files), "bytes": size, "cleared": args.clear}
+    result = {"folder": str(_cache.cache_folder()), "files": len(files), "bytes": size, "cleared": args.clear}
     if args.json:
         print(json.dumps(result, indent=2))
     else:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import _jit, objective
+from fastsoftmax import _cache, _jit, objective
 from fastsoftmax.kernels import gradient, softmax
 from tests.conftest import ROOT, make_problem
 
@@ -238,7 +238,7 @@ def test_two_writers_interleaved(folder, monkeypatch):
             _jit.kernel(_half)(doubles)
         real(source, target)
 
-    monkeypatch.setattr(_jit.os, "replace", replace)
+    monkeypatch.setattr(_cache.os, "replace", replace)
     _jit.kernel(_half)(singles)
     assert depth
     assert len(list(folder.iterdir())) == 2
@@ -416,7 +416,7 @@ def test_names(run_python):
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX cache folders")
 def test_cache_folder(monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CACHE_DIR", "/somewhere")
-    assert _jit.cache_folder() == Path("/somewhere")
+    assert _cache.cache_folder() == Path("/somewhere")
     monkeypatch.delenv("FASTSOFTMAX_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "xdg")
-    assert sys.platform != "linux" or _jit.cache_folder() == Path("/xdg/fastsoftmax")
+    assert sys.platform != "linux" or _cache.cache_folder() == Path("/xdg/fastsoftmax")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import descent
-from fastsoftmax import trainer as trainer_module
+from fastsoftmax import descent, schedules
 from fastsoftmax._jit import JIT
 from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.shuffle import shuffle
@@ -222,7 +221,7 @@ def test_history(data):
         part = orders(300, 1)[0][50 * t : 50 * t + 50]
         losses.append(reference.loss_gradient(X[part], y[part], *weights, mean=False)[0])
         done = np.concatenate(orders(300, 1))[: 50 * t + 50]
-        rates = trainer_module.learning_rates("cosine", 0.1, 0, 18, 18, 6)
+        rates = schedules.learning_rates("cosine", 0.1, 0, 18, 18, 6)
         weights = descend_with_rates(X, y, done, rates)
     assert trainer.history[0]["loss"] == pytest.approx(sum(losses) / 300, rel=1e-12)
 
