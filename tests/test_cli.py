@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import cli, trainer
+from fastsoftmax import cli, epochs, trainer
 from fastsoftmax._jit import JIT
 from fastsoftmax.datasets import idx
 from fastsoftmax.defaults import OPTIMIZERS
@@ -136,7 +136,7 @@ def test_ctrl_c(capsys, folder, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer._Run, "epoch", interrupt)
+    monkeypatch.setattr(epochs.Run, "epoch", interrupt)
     monkeypatch.setattr(cli, "_compile", lambda *args: None)
     code, out, _ = run(capsys, "train", "--data", folder)
     assert code == 130
