@@ -195,7 +195,7 @@ SMALL = "SHAPES, FITS = ((60, 9, 3),), False\n"
 def _cases():
     for layer in ("omp", "workqueue", "tbb"):
         for threads in (1, 2, 5):
-            for way in WAYS:
+            for way in WAYS if threads > 1 else ("main thread", "eight threads", "fork after"):
                 if ALONE.get(way) != layer:
                     yield way, {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": threads}
     for threads in (3, 4, 6, 7, 8):
