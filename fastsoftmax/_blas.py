@@ -42,13 +42,13 @@ def single_threaded() -> Iterator[None]:
 
 def on_threads(count: int, function: Callable[..., object], *columns: Iterable[Any]) -> None:
     """function of each row of the columns, `count` at a time; one after another where no thread can be started."""
+    pool = ThreadPoolExecutor(count)
     try:
-        pool = ThreadPoolExecutor(count)
-        try:
-            for _ in pool.map(function, *columns):
-                pass
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a factor of thousands of columns
+        for _ in pool.map(function, *columns):
+            pass
     except RuntimeError:  # the interpreter is on its way out
+        pool.shutdown(cancel_futures=True)
         for row in zip(*columns, strict=True):
             function(*row)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a factor of thousands of columns

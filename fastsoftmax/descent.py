@@ -82,8 +82,7 @@ class Descent:
             if len(to := getattr(state, name)) and name in weights:
                 objective.design.pack(weights[name], objective.c, objective.plan, to)
         for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers"):
-            fresh = name == "powers" and "coef_second" not in weights  # then Adam begins here
-            if len(to := getattr(state, name)) and name in weights and not fresh:
+            if len(to := getattr(state, name)) and name in weights:
                 to[...] = weights[name]
         state.counts[...] = weights["counts"]
         state.counts[1] *= "coef_average" in weights
@@ -99,7 +98,7 @@ class Descent:
             if len(part := getattr(state, name)):
                 result[name] = objective.design.unpack(part, objective.c, objective.plan).copy()
         for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers", "counts"):
-            if len(part := getattr(state, name)):
+            if len(part := getattr(state, name)) and (self.adam or name != "powers"):
                 result[name] = part.copy()
         return result
 

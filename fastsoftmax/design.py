@@ -6,6 +6,7 @@ The map, x -> (x - shift) * scale, is folded into the weights on entry and out o
 import abc
 import functools
 import math
+import operator
 import sys
 from typing import Any, NamedTuple
 
@@ -282,13 +283,25 @@ def check_sparse(X: Any) -> None:
     if X.format == "coo":
         for axis in (0, 1):
             _check_range(X.coords[axis], X.shape[axis], ("row", "column")[axis])
+    if X.format == "lil" and not (
+        len(X.rows) == len(X.data) == X.shape[0] and all(map(operator.eq, map(len, X.rows), map(len, X.data)))
+    ):
+        raise ValueError(f"X must have {X.shape[0]} rows of as many indices as values")
+    if X.format == "dia" and not (X.data.ndim == 2 and X.offsets.shape == X.data.shape[:1]):
+        raise ValueError(f"X must have an offset for each diagonal, got {X.offsets.shape} for data {X.data.shape}")
     if X.format in ("csr", "csc", "bsr"):
-        height, width = X.blocksize if X.format == "bsr" else (1, 1)
+        if not all(isinstance(part, np.ndarray) for part in (X.data, X.indices, X.indptr)):
+            raise TypeError("X must hold its data, indices and row pointers in NumPy arrays")
+        height, width = X.data.shape[1:] if X.format == "bsr" and X.data.ndim == 3 else (1, 1)
+        if 0 in (height, width):
+            raise ValueError(f"X must have blocks of at least 1 x 1, got {height} x {width}")
         rows, columns = X.shape[0] // height, X.shape[1] // width
         major, minor, what = (columns, rows, "row") if X.format == "csc" else (rows, columns, "column")
         indptr, stored = X.indptr, min(len(X.data), len(X.indices))
+        if X.indices.ndim != 1 or X.data.ndim != (3 if X.format == "bsr" else 1):
+            raise ValueError(f"X must have flat indices and data, got shapes {X.indices.shape} and {X.data.shape}")
         rising = indptr.ndim == 1 and len(indptr) == major + 1 and indptr.dtype.kind in "iu"
-        if not rising or indptr[0] != 0 or indptr[-1] > stored or (np.diff(indptr) < 0).any():
+        if not rising or indptr[0] != 0 or indptr[-1] > stored or (indptr[1:] < indptr[:-1]).any():
             raise ValueError(
                 f"X has {'column' if X.format == 'csc' else 'row'} pointers (indptr) that do not rise from 0 to its "
                 "number of entries"

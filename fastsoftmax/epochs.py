@@ -84,8 +84,8 @@ class Run:
         self.objective = SoftmaxObjective(design, len(classes), checked, dtype)
         self.averages = trainer.average is not False
         self.descent = Descent(
-            self.objective, adam, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total, l2=trainer.l2,
-            fit_intercept=trainer.fit_intercept, average=self.averages,
+            self.objective, adam, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total,
+            l2=float(trainer.l2), fit_intercept=trainer.fit_intercept, average=self.averages,
         )  # fmt: skip
         self.mixes, self.before = trainer.shuffle and not full, 0
         if resume is not None:
@@ -97,16 +97,15 @@ class Run:
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Write to this checkpoint from now on, and begin with what it holds."""
-        kept = dict(zip(("coef", "intercept"), self.descent.weights(False), strict=True))
-        self.checkpoint, state = checkpoint, checkpoint.load(self.descent.saved(), kept)
+        self.checkpoint, state = checkpoint, checkpoint.load(self.descent.saved())
         if state is None:
             return
+        self.descent.load(state.kept)
+        self.stream.state = state.kept_stream
+        self.keep()
         self.descent.load(state.weights)
-        self.history, self.stream.state = state.history, state.stream
+        self.stream.state, self.history = state.stream, state.history
         self.best, self.waited, self.stopped = state.best, state.waited, state.stopped
-        trainer, coef, intercept = self.trainer, state.kept["coef"], state.kept["intercept"]
-        trainer.model = SoftmaxModel(coef, intercept, self.classes, trainer.settings())
-        trainer.progressed = Progress(state.weights, state.stream)
 
     def run(self) -> SoftmaxModel:
         trainer = self.trainer
@@ -139,20 +138,21 @@ class Run:
             self.waited += 1
         if trainer.early_stopping and self.waited >= trainer.patience:
             self.stopped = "early_stopping"
-        elif len(self.history) == trainer.epochs:
+        elif len(self.history) >= trainer.epochs:
             self.stopped = "epochs"
         self.save()
         wishes = [callback(record) for callback in self.callbacks]  # every one is called
         if any(wish is True for wish in wishes):
             self.stopped = "callback"
+            self.save()
 
     def save(self) -> None:
         """Write the checkpoint, if there is to be one."""
         if self.checkpoint is not None:
-            model: Any = self.trainer.model
-            kept, stream = {"coef": model.coef, "intercept": model.intercept}, self.stream.state
-            state = State(self.descent.saved(), kept, self.history, stream, self.best, self.waited, self.stopped)
-            self.checkpoint.save(state)
+            kept: Progress = self.trainer.progressed
+            now: Any = self.stream.state
+            rest = (self.history, self.best, self.waited, self.stopped)
+            self.checkpoint.save(State(self.descent.saved(), now, kept.weights, kept.stream, *rest))
 
     def epoch(self, epoch: int) -> tuple[Record, int | None]:
         """One pass over the rows; its record, and how many validation rows are right."""

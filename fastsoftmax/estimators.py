@@ -80,7 +80,27 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         ndarray of shape (n, c), or (n,) for two classes
         """
         _trusted(X)
+        if is_sparse(X) and X.format != "csr":
+            X = X.tocsr()
+            check_sparse(X)
         return np.asarray(super().decision_function(X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy: the share of rows, by weight, whose class is predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        unmasked(y, "y")
+        unmasked(sample_weight, "sample_weight")
+        return float(super().score(X, y, sample_weight))
 
     def predict_proba(self, X: Any) -> Array:
         """The probabilities of the classes.

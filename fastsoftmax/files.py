@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
     """Under a temporary name that is renamed: whatever happens, the old file is there, or the new one."""
     check_folder(path)
     target = Path(path)
-    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=target.name + ".")
+    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix="fastsoftmax.")  # of a length that any name may have
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -82,21 +83,23 @@ def load(
     """
     from safetensors import SafetensorError, safe_open
 
-    size = Path(path).stat().st_size
-    if size > max_bytes:
-        raise FileError(f"{path}: the file has {size} bytes, more than max_bytes={max_bytes}")
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError(f"{path}: not a file, but a folder, a pipe or a device")
+    if not found.st_size <= max_bytes:
+        raise FileError(f"{path}: the file has {found.st_size} bytes, more than max_bytes={max_bytes}")
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             if metadata.pop("format", None) != kind:
                 raise FileError(f"{path}: a safetensors file, but not one of a {kind}")
-            if (found := metadata.pop("version", None)) != version:
-                raise FileError(f"{path}: format version {found}, expected {version}")
+            if (theirs := metadata.pop("version", None)) != version:
+                raise FileError(f"{path}: format version {theirs}, expected {version}")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         return arrays, {name: json.loads(text) for name, text in metadata.items()}
     except FileError:
         raise
     except SafetensorError as error:
         raise FileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, MemoryError, OverflowError, TypeError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: a damaged file: {error}") from error

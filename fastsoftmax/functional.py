@@ -41,8 +41,8 @@ def _slices(groups: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _check_out(out: Floats, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if not isinstance(out, np.ndarray) or isinstance(out, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(f"out must be a plain NumPy array, got {type(out).__name__}")
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(f"out must be {dtype} of shape {shape}, got {out.dtype} of shape {out.shape}")
     if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
@@ -224,6 +224,8 @@ def one_hot(y: ArrayLike, n_classes: int | None = None, dtype: DTypeLike = np.fl
         if labels.size == 0:
             raise ValueError("y has no labels to count classes by: give n_classes")
         n_classes = int(labels.max()) + 1
+        if n_classes > 1 << 31:
+            raise ValueError(f"a label of {n_classes - 1} would take as many columns: give n_classes, or other labels")
     encoded = np.zeros((labels.size, n_classes), dtype)
     encoded[np.arange(labels.size), labels] = 1
     return encoded
@@ -443,7 +445,7 @@ def loss_gradient(
     design = as_design(X, scale)
     weights, bias = _check_parameters(coef, intercept, design.m)
     compute = compute_dtype(dtype, design)
-    if not isinstance(l2, Real) or not (math.isfinite(l2) and l2 >= 0):
+    if not isinstance(l2, Real) or not 0 <= l2 <= np.finfo(np.float64).max:
         raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
     c = len(weights)
     targets = as_targets(y, design.n, c, compute, sample_weight=sample_weight, label_smoothing=label_smoothing)

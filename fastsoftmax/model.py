@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ class SoftmaxModel:
         classes: ArrayLike | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
+        for values, name in ((coef, "coef"), (intercept, "intercept"), (classes, "classes")):
+            unmasked(values, name)
         self.coef, self.intercept = np.ascontiguousarray(coef), np.ascontiguousarray(intercept)
         self.classes = np.arange(len(self.coef)) if classes is None else np.asarray(classes)
         self.settings = dict(settings or {})
@@ -62,7 +65,11 @@ class SoftmaxModel:
             )
         if self.intercept.shape != self.coef.shape[:1] or self.intercept.dtype != self.coef.dtype:
             raise ValueError(f"intercept must be {self.coef.dtype} of shape ({len(self.coef)},)")
-        if self.classes.shape != self.coef.shape[:1] or self.classes.dtype.kind not in "biufU":
+        if (
+            self.classes.shape != self.coef.shape[:1]
+            or self.classes.dtype.kind not in "biufU"
+            or (self.classes.dtype.kind == "f" and self.classes.dtype.itemsize > 8)
+        ):
             raise ValueError(f"classes must be {len(self.coef)} numbers or strings, got {self.classes!r}")
         if len(self.coef) < 2 or len(np.unique(self.classes)) < len(self.coef):
             raise ValueError(f"classes must be 2 or more, none twice, got {self.classes!r}")
@@ -152,7 +159,8 @@ class SoftmaxModel:
         truth = truth[:, 0] if truth.ndim == 2 and truth.shape[1] == 1 else truth
         if truth.shape != predicted.shape:
             raise ValueError(f"y must be of shape {predicted.shape}, got {truth.shape}")
-        if (truth.dtype.kind in "OU") != (predicted.dtype.kind == "U"):
+        strings = truth.dtype.kind == "U" or (truth.dtype.kind == "O" and all(isinstance(v, str) for v in truth))
+        if strings != (predicted.dtype.kind == "U") or not (strings or truth.dtype.kind in "biuf"):
             raise TypeError(f"y must hold classes of dtype {self.classes.dtype}, got {truth.dtype}")
         weights = None if sample_weight is None else as_weight(sample_weight, len(truth))
         if len(truth) == 0 or (weights is not None and not weights.any()):
@@ -171,7 +179,9 @@ class SoftmaxModel:
         OSError
             If the folder cannot be written to.
         """
-        classes = {"dtype": self.classes.dtype.str, "values": self.classes.tolist()}
+        values = self.classes.tolist()
+        short = np.array(values) if self.classes.dtype.kind == "U" else self.classes  # no wider than its longest
+        classes = {"dtype": short.dtype.str, "values": values}
         arrays = {"coef": self.coef, "intercept": self.intercept}
         files.save(path, FORMAT, VERSION, arrays, {"classes": classes, "settings": self.settings})
 
@@ -196,8 +206,11 @@ class SoftmaxModel:
         OSError
             If there is no such file, or it cannot be read.
         """
+        path = os.fspath(path)
+        if not isinstance(path, str) or not isinstance(max_bytes, Real):
+            raise TypeError(f"path must be a string or a path, max_bytes a number, got {path!r} and {max_bytes!r}")
         try:
-            arrays, facts = files.load(path, FORMAT, VERSION, max_bytes)
+            arrays, facts = files.load(path, FORMAT, VERSION, float(max_bytes))
             if sorted(arrays) != ["coef", "intercept"]:
                 raise ValueError(f"it holds {sorted(arrays)} in place of coef and intercept")
             if not isinstance(facts["settings"], dict):
@@ -213,6 +226,9 @@ def _classes(stored: Any) -> NDArray[Any]:
     dtype, values = np.dtype(str(stored["dtype"])), stored["values"]
     if dtype.kind not in "biufU" or not isinstance(values, list):
         raise ValueError(f"classes of dtype {dtype}")
-    if dtype.kind == "U" and dtype.itemsize > 4 * max(map(len, values), default=0):  # memory beyond what the file has
-        raise ValueError(f"classes of dtype {dtype}, longer than any of them")
-    return np.array(values, dtype)
+    if dtype.kind == "U":  # as wide as they are: a wider dtype would take memory beyond what the file has
+        dtype = np.dtype(f"<U{max([1, *(len(value) for value in values if isinstance(value, str))])}")
+    made = np.array(values, dtype)
+    if repr(made.tolist()) != repr(values):  # where NaN is NaN
+        raise ValueError(f"classes {values} that are none of dtype {dtype}")
+    return made

@@ -13,7 +13,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from fastsoftmax.design import as_design
+from fastsoftmax.design import as_design, unmasked
 from fastsoftmax.estimators import SoftmaxClassifier, SoftmaxRegression, Verbose
 from fastsoftmax.fitting import NAMES, Fit, Labels, Penalty
 from fastsoftmax.solvers import Outcome
@@ -269,6 +269,8 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         -------
         float
         """
+        unmasked(y, "y")
+        unmasked(sample_weight, "sample_weight")
         scorer = get_scorer("accuracy" if self.scoring is None else self.scoring)
         return float(scorer(self, X, y, **({} if sample_weight is None else {"sample_weight": sample_weight})))
 

@@ -1,6 +1,7 @@
 """What the rows should be: labels or probabilities, weights and smoothing, checked once."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,13 @@ def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[n
         raise ValueError(f"{name} must be of shape (n,), got {labels.shape}")
     if labels.size:
         low, high = int(labels.min()), int(labels.max())
-        if low < 0 or (n_classes is not None and high >= n_classes):
+        if low < 0 or high > np.iinfo(np.int64).max or (n_classes is not None and high >= n_classes):
             wrong = low if low < 0 else high
-            upto = "non-negative" if n_classes is None else f"in 0..{n_classes - 1} for {n_classes} classes"
+            upto = (
+                "non-negative and below 2**63"
+                if n_classes is None
+                else f"in 0..{n_classes - 1} for {n_classes} classes"
+            )
             raise ValueError(f"labels must be {upto}, got {wrong}")
     return np.require(labels, np.int64, ("C", "A"))
 
@@ -171,7 +176,7 @@ def as_targets(
     TypeError, ValueError
         If something is wrong: the message says what was given and what was expected.
     """
-    if not 0 <= label_smoothing <= 1:
+    if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
     dtype, array = np.dtype(dtype), as_array(y, "y")
     labels, soft = np.zeros(0, np.int64), np.zeros((0, n_classes), dtype)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastsoftmax.checkpoint import Checkpoint, fingerprint
+from fastsoftmax.checkpoint import Checkpoint, digest_of, fingerprint
 from fastsoftmax.defaults import OPTIMIZERS
 from fastsoftmax.design import Design, as_design, compute_dtype, unmasked
 from fastsoftmax.epochs import Callback, Progress, Record, Run, Validation
 from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective import SoftmaxObjective
-from fastsoftmax.schedules import SCHEDULES, Schedule
+from fastsoftmax.schedules import SCHEDULES, Schedule, learning_rates
 from fastsoftmax.targets import CheckedTargets, ClassWeight, as_targets
 
 __all__ = ["Progress", "Record", "Trainer"]
@@ -80,7 +80,8 @@ class Trainer:
     Notes
     -----
     A batch of B rows estimates the gradient of the weighted mean without bias: n / (S B) times the weighted sum,
-    n counting the rows of positive weight. Ctrl-C stops at the end of a batch and `fit` returns what there is.
+    n counting the rows of positive weight. Ctrl-C is heard between calls of some milliseconds: `fit` then returns the
+    weights of the last step.
 
     Examples
     --------
@@ -190,7 +191,8 @@ class Trainer:
             number of steps, and the stream of random numbers.
         checkpoint : path-like, optional
             Where the fit is, is written there after each epoch; if the file is there, the fit goes on from it. A run
-            that was killed, and goes on, ends with the same bytes as one that was not.
+            that was killed, and goes on, ends with the same bytes as one that was not. Callbacks are called after it is
+            written, for the epochs that are left. X is known again by all its rows, or of more than 256 MB by some.
 
         Returns
         -------
@@ -244,9 +246,27 @@ class Trainer:
             raise ValueError("there is no row to train on: X has none, or all weights are 0")
         run = Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks), resume)
         if checkpoint is not None:
-            data = {"data": fingerprint(design, checked, len(classes)), "classes": classes.tolist(), "dtype": dtype.str}
-            run.go_on_from(Checkpoint(checkpoint, self.settings() | data))
+            identity = self._identity(design, checked, classes, dtype, held, resume)
+            run.go_on_from(Checkpoint(checkpoint, identity, self.epochs))
         return run.run()
+
+    def _identity(
+        self, design: Design, checked: CheckedTargets, classes: Array, dtype: np.dtype[Any], held: Validation | None,
+        resume: Progress | None,
+    ) -> Record:  # fmt: skip
+        """What a run must have in common with one that goes on from its checkpoint."""
+        c, identity = len(classes), self.settings()
+        del identity["scale"]  # it is in the data's
+        identity |= {"data": fingerprint(design, checked, c), "classes": classes.tolist(), "dtype": dtype.str}
+        if held is not None:
+            part = held.objective
+            identity["validation"] = fingerprint(part.design, CheckedTargets(part.targets, part.design.n), c)
+        if resume is not None:
+            identity["resume"] = digest_of(*resume)
+        if callable(self.schedule):  # what it does, not what it is called
+            rates = learning_rates(self.schedule, self.learning_rate, 0, 5, 100, 10)
+            identity["schedule"] = [*rates.tolist(), *learning_rates(self.schedule, 1.0, 95, 100, 100, 10).tolist()]
+        return identity
 
     def _encode(self, y: ArrayLike, class_weight: ClassWeight) -> tuple[Array, Array, ClassWeight]:
         """The classes, the targets as integers or probabilities, and the weights by integer."""
@@ -310,7 +330,7 @@ class Trainer:
                  "label_smoothing", "seed", "fit_intercept", "accumulate_steps", "shuffle", "average",
                  "early_stopping", "patience", "validation_fraction")  # fmt: skip
         record = {name: np.asarray(getattr(self, name)).item() for name in names}
-        record["betas"] = list(self.betas)
+        record["betas"] = [float(beta) for beta in self.betas]
         record["schedule"] = getattr(self.schedule, "__qualname__", str(self.schedule))
         record["scale"] = np.asarray(self.scale).tolist()
         return record

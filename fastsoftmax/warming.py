@@ -56,12 +56,14 @@ def warmup(
     >>> import fastsoftmax as fs
     >>> seconds = fs.warmup(10, ["float32"])
     """
-    counts = range(2, MANY + 1) if n_classes is None else np.atleast_1d(np.asarray(n_classes)).tolist()
-    kinds = [np.dtype(dtype) for dtype in dtypes]
-    if any(c != int(c) or c < 2 for c in counts):
+    given = range(2, MANY + 1) if n_classes is None else n_classes
+    counts = list(given) if isinstance(given, Iterable) else [given]
+    if not counts or any(not isinstance(c, (int, np.integer)) or c < 2 for c in counts):
         raise ValueError(f"n_classes must be integers of at least 2, got {n_classes!r}")
-    if not kinds or any(kind.name not in DTYPES for kind in kinds):
-        raise ValueError(f"dtypes must be some of {DTYPES}, got {[kind.name for kind in kinds]}")
+    names = [dtypes] if isinstance(dtypes, str) else list(dtypes)
+    kinds = [np.dtype(kind) for kind in DTYPES if any(_same(kind, name) for name in names)]
+    if not names or not all(any(_same(kind, name) for kind in DTYPES) for name in names):
+        raise ValueError(f"dtypes must be some of {DTYPES}, got {names}")
     from tqdm import tqdm
 
     start, tasks = time.perf_counter(), [*_tasks([int(c) for c in counts], kinds)]
@@ -73,6 +75,13 @@ def warmup(
     seconds = time.perf_counter() - start
     logger.info("warm after %.1f s", seconds)
     return seconds
+
+
+def _same(kind: str, name: Any) -> bool:
+    try:
+        return name is not None and bool(np.dtype(kind) == np.dtype(name))
+    except TypeError:
+        return False
 
 
 def _tasks(counts: list[int], kinds: list[np.dtype[Any]]) -> Iterator[tuple[Any, ...]]:

@@ -23,15 +23,16 @@ def main() -> None:
     path, corpus, kind = folder / "file", folder / "corpus", sys.argv.pop(1)
     corpus.mkdir()
     run = {"epochs": 1}
-    weights, kept = {"coef": np.zeros((2, 3), np.float32)}, {"coef": np.zeros((2, 3), np.float32)}
-    seed = checkpoint.Checkpoint(corpus / "1", run) if kind == "checkpoint" else None
+    weights = {"coef": np.zeros((2, 3), np.float32), "counts": np.zeros(2, np.int64)}
+    stream = np.random.PCG64(0).state
+    seed = checkpoint.Checkpoint(corpus / "1", run, 1) if kind == "checkpoint" else None
 
     if kind == "idx":
         data = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 5, 6, 7, 8])
         (corpus / "1").write_bytes(data)
         (corpus / "2").write_bytes(gzip.compress(data))
     elif seed is not None:
-        seed.save(checkpoint.State(weights, kept, [{"loss": 1.0}], {}, -1, 0, ""))
+        seed.save(checkpoint.State(weights, stream, weights, stream, [{"loss": 1.0}], -1, 0, ""))
     else:
         model.SoftmaxModel(weights["coef"], np.zeros(2, np.float32), ["a", "b"], run).save(corpus / "1")
 
@@ -39,7 +40,7 @@ def main() -> None:
         if kind == "idx":
             idx.read_idx(path, 3)
         elif kind == "checkpoint":
-            checkpoint.Checkpoint(path, run).load(weights, kept)
+            checkpoint.Checkpoint(path, run, 1).load(weights)
         else:
             model.SoftmaxModel.load(path)
 

@@ -65,6 +65,45 @@ def tampered(kind, name, value):
     return change
 
 
+def lil(change):
+    def make(X):
+        Z = sp.lil_array(np.asarray(X, np.float64) + 1)
+        change(Z)
+        return Z
+
+    return make
+
+
+def shorter_rows(Z):
+    Z.rows = Z.rows[:-1]
+
+
+def another_row(Z):
+    Z.rows[0] = [10**6]
+    Z.data[0] = [1.0]
+
+
+def more_indices(Z):
+    Z.data[0] = Z.data[0][:-1]
+
+
+def dia(X):
+    Z = sp.dia_array(np.asarray(X, np.float64) + 1)
+    Z.offsets = Z.offsets[:1]
+    return Z
+
+
+def jumping(dtype, *values):
+    """Row pointers that rise and fall so far that differences wrap."""
+
+    def change(indptr):
+        p = indptr.astype(dtype)
+        p[1 : 1 + len(values)] = values
+        return p
+
+    return change
+
+
 NO_NUMBERS = [
     masked,
     lambda a: np.asarray(a).astype(complex),
@@ -99,6 +138,15 @@ BAD_X = [
     tampered("coo", "row", 10**6),
     tampered("coo", "col", -7),
     tampered("bsr", "indices", 10**6),
+    sparse(indptr=jumping(np.uint32, 100_000)),
+    sparse(indptr=jumping(np.int64, 2**62, -(2**62) - 10)),
+    sparse(indptr=list),
+    sparse(data=lambda a: np.stack([a, a], 1)),
+    sparse(indices=lambda a: np.stack([a, a], 1)),
+    lil(shorter_rows),
+    lil(another_row),
+    lil(more_indices),
+    dia,
 ]
 MORE_ROWS = [lambda X: np.concatenate([X, X]), lambda X: X[:0]]
 BAD_LABELS = [
@@ -163,7 +211,8 @@ def bad_outs(X, G, g):
     memory = np.zeros(G.size + 1, G.dtype)
     return [
         G, (G,), (G, g, g), (g, G), (G.T.copy().T, g), (frozen, g), (G.astype(np.float16), g), (G, g[:-1]),
-        ([[0.0]], g), (G.tolist(), g.tolist()), (memory[:-1].reshape(G.shape), memory[: g.size]), (G[:, ::-1], g), 5,
+        ([[0.0]], g), (G.view(np.matrix), g), (np.ma.array(G), g),
+        (G.tolist(), g.tolist()), (memory[:-1].reshape(G.shape), memory[: g.size]), (G[:, ::-1], g), 5,
     ]  # fmt: skip
 
 
@@ -203,7 +252,8 @@ def calls(rng):
     for function in (fs.softmax, fs.log_softmax):
         yield function, {"Z": Z, "axis": 1, "out": Z.copy()}, {
             "Z": BAD_Z, "axis": BAD_AXIS, "out": [lambda o: o[:-1], lambda o: o.T.copy().T, lambda o: o.tolist(),
-                                                  lambda o: o.astype(np.float32), lambda o: o[:, ::-1]],
+                                                  lambda o: o.astype(np.float32), lambda o: o[:, ::-1],
+                                                  np.ma.array, lambda o: o.view(np.matrix)],
         }  # fmt: skip
     yield fs.logsumexp, {"Z": Z, "axis": 1}, {"Z": BAD_Z, "axis": BAD_AXIS}
     yield fs.one_hot, {"y": y, "n_classes": c}, {
@@ -214,7 +264,8 @@ def calls(rng):
     yield model.predict_proba, {"X": X}, {"X": features}
     yield model.score, {"X": X, "y": y, "sample_weight": w}, {
         "X": features + MORE_ROWS, "sample_weight": BAD_WEIGHT,
-        "y": [masked, lambda y: y[:-1], lambda y: y[None, None], lambda y: y.astype(str), lambda y: None],
+        "y": [masked, lambda y: y[:-1], lambda y: y[None, None], lambda y: y.astype(str), lambda y: None,
+              lambda y: y.astype("S9"), lambda y: y.astype("M8[s]"), lambda y: y + 0j],
     }  # fmt: skip
     trainer = fs.Trainer(1, learning_rate=1e-3, progress=False)
     given = {"X": X, "y": y, "sample_weight": w, "validation": (X, y, w)}
@@ -273,6 +324,16 @@ SETTINGS = {
     "patience": [0, 1.5, None],
     "validation_fraction": [0, 1, -0.5, np.nan, "a", None],
 }
+
+
+@pytest.mark.parametrize("kind", [int, np.int8, np.float32, np.float64, float])
+@pytest.mark.parametrize("name", ["l2", "learning_rate", "momentum", "eps", "label_smoothing"])
+def test_numbers_of_any_type_are_settings(rng, tmp_path, name, kind):
+    X, y = rng.standard_normal((20, 3)), np.arange(20) % 2
+    value = kind(0) if name in ("l2", "momentum", "label_smoothing") else kind(1)
+    model = fs.Trainer(1, **{name: value}).fit(X, y, checkpoint=tmp_path / "c")
+    assert model.sha256() == fs.Trainer(1, **{name: float(value)}).fit(X, y).sha256()
+    model.save(tmp_path / "m")
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SETTINGS.items() for value in values])

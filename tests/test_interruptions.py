@@ -180,38 +180,66 @@ def test_a_run_that_goes_on_ends_with_the_same_bytes(rng, tmp_path, options, end
     assert model.sha256() == expected.sha256()
     assert [r["loss"] for r in second.history] == [r["loss"] for r in whole.history]
     assert second.stopped == whole.stopped
+    assert second.progressed.stream == whole.progressed.stream
+    for name, part in whole.progressed.weights.items():
+        np.testing.assert_array_equal(second.progressed.weights[name], part)
     assert len(seen) == len(whole.history) - min(end, len(whole.history)) or len(whole.history) < end
     third = fs.Trainer(**settings)  # there is nothing left to do
     assert third.fit(X, y, sample_weight=weight, checkpoint=path).sha256() == expected.sha256()
     assert os.listdir(tmp_path) == ["c"]
 
 
-def test_a_checkpoint_of_another_run_is_refused(rng, tmp_path):
+def test_a_run_that_a_callback_stopped_stays_stopped(rng, tmp_path):
     X, y, _, _ = make_problem(rng, 60, 4, 3)
+    model = fs.Trainer(4).fit(X, y, checkpoint=tmp_path / "c", callbacks=[lambda record: record["epoch"] == 2])
+    again = fs.Trainer(4)
+    assert again.fit(X, y, checkpoint=tmp_path / "c").sha256() == model.sha256()
+    assert again.stopped == "callback"
+
+
+def refused(path, what, trainer, *data, **options):
+    with pytest.raises(CheckpointError, match=what):
+        trainer.fit(*data, checkpoint=path, **options)
+    assert trainer.model is None
+
+
+def test_a_checkpoint_of_another_run_is_refused(rng, tmp_path):
+    X, y, _, _ = make_problem(rng, 300, 4, 3)
     path = tmp_path / "c"
     fs.Trainer(2).fit(X, y, checkpoint=path)
-    before = path.read_bytes()
-    for trainer, data, what in (
-        (fs.Trainer(3), (X, y), r"other epochs \(2, now 3\)"),
-        (fs.Trainer(2, learning_rate=0.2), (X, y), r"other learning_rate \(0.1, now 0.2\)"),
-        (fs.Trainer(2), (X + 1, y), "other data"),
-        (fs.Trainer(2), (X, (y + 1) % 3), "other data"),
-        (fs.Trainer(2), (X, y + 1), "other classes"),
-        (fs.Trainer(2), (X.astype(np.float64), y), "other data"),
-    ):
-        with pytest.raises(CheckpointError, match=what):
-            trainer.fit(*data, checkpoint=path)
-        assert trainer.model is None
+    before, changed, other = path.read_bytes(), X.copy(), y.copy()
+    changed[7, 1] += 1
+    other[11] = (other[11] + 1) % 3
+    refused(path, r"other epochs \(2, now 3\)", fs.Trainer(3), X, y)
+    refused(path, r"other learning_rate \(0.1, now 0.2\)", fs.Trainer(2, learning_rate=0.2), X, y)
+    for data in ((changed, y), (X, other), (X.astype(np.float64), y)):
+        refused(path, "other data", fs.Trainer(2), *data)
+    refused(path, "other classes", fs.Trainer(2), X, y + 1)
+    refused(path, "other validation", fs.Trainer(2), X, y, validation=(X, y))
+    finished = fs.Trainer(1)
+    finished.fit(X, y)
+    refused(path, "other resume", fs.Trainer(2), X, y, resume=finished.progressed)
+    refused(path, "other schedule", fs.Trainer(2, schedule=lambda t, steps: 1.0), X, y)
+    fs.Trainer(2, scale=[1.0] * 4).fit(X, y, checkpoint=path)  # the same run
     assert path.read_bytes() == before
     fs.SoftmaxModel(np.zeros((3, 4)), np.zeros(3)).save(path)
     for content in (path.read_bytes(), b"", before[:-1], before[:100], b"x" * 1000):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match="c: "):
-            fs.Trainer(2).fit(X, y, checkpoint=path)
+        refused(path, "c: ", fs.Trainer(2), X, y)
     with pytest.raises(FileNotFoundError, match="no such folder to write c to"):
         fs.Trainer(2).fit(X, y, checkpoint=tmp_path / "no" / "c")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         fs.Trainer(2).fit(X, y, checkpoint=tmp_path)
+
+
+def test_settings_that_nearly_are_the_same(rng, tmp_path):
+    X, y, _, _ = make_problem(rng, 60, 4, 3)
+    fs.Trainer(2, average=1).fit(X, y, checkpoint=tmp_path / "a")
+    refused(tmp_path / "a", "other average", fs.Trainer(2, average=True), X, y)
+    fs.Trainer(2, schedule=lambda t, steps: 1.0).fit(X, y, checkpoint=tmp_path / "b")
+    refused(tmp_path / "b", "other schedule", fs.Trainer(2, schedule=lambda t, steps: 0.5), X, y)
+    fs.Trainer(2, schedule=lambda t, steps: 2.0 / 2).fit(X, y, checkpoint=tmp_path / "b")
+    fs.Trainer(2, betas=(np.float32(0.9), 0.999)).fit(X, y, checkpoint=tmp_path / ("c" * 250))
 
 
 def test_a_checkpoint_with_other_arrays_is_refused(rng, tmp_path):
@@ -225,8 +253,16 @@ def test_a_checkpoint_with_other_arrays_is_refused(rng, tmp_path):
         files.save(path, "fastsoftmax.checkpoint", "1", arrays | change, facts)
         with pytest.raises(CheckpointError, match="its arrays are others"):
             fs.Trainer(2).fit(X, y, checkpoint=path)
-    for change in ({"state": []}, {"state": facts["state"] | {"best": "1"}}, {"state": {}}, {"settings": 3}):
+    state, history = facts["state"], facts["state"]["history"]
+    strange = [{"best": "1"}, {"history": history * 10}, {"history": [1, 2]}, {"stopped": "junk"}, {"stopped": [1]},
+               {"stream": "x"}, {"stream": {"bit_generator": "MT19937"}}, {"waited": 0.5},
+               {"kept_stream": state["stream"] | {"state": {"state": -1, "inc": 1}}}]  # fmt: skip
+    for change in ({"state": []}, {"state": {}}, {"settings": 3}, *({"state": state | part} for part in strange)):
         files.save(path, "fastsoftmax.checkpoint", "1", arrays, facts | change)
+        with pytest.raises(CheckpointError, match="damaged checkpoint"):
+            fs.Trainer(2).fit(X, y, checkpoint=path)
+    for name, value in (("weights.coef", np.nan), ("weights.counts", -7), ("kept.intercept", np.inf)):
+        files.save(path, "fastsoftmax.checkpoint", "1", arrays | {name: np.full_like(arrays[name], value)}, facts)
         with pytest.raises(CheckpointError, match="damaged checkpoint"):
             fs.Trainer(2).fit(X, y, checkpoint=path)
 

@@ -318,10 +318,10 @@ def test_warmup_compiles_all_that_is_called(run_python, folder):
 
 
 def test_warmup_checks_what_it_is_given():
-    for wrong in (1, [3, 0], 2.5):
+    for wrong in (1, [3, 0], 2.5, [], "ab", [2.0]):
         with pytest.raises(ValueError, match="integers of at least 2"):
             fs.warmup(wrong)
-    for wrong in ([], ["float16"], ["int64", "float32"]):
+    for wrong in ([], ["float16"], ["int64", "float32"], "nope", [None], [3]):
         with pytest.raises(ValueError, match="dtypes must be some of"):
             fs.warmup(3, wrong)
 

@@ -139,7 +139,9 @@ def test_foreign_files(tmp_path):
         (fine, ours | {"classes": "[" * 100000}, "damaged file"),
         (fine, ours | {"classes": json.dumps({"dtype": "O", "values": [0, 1]})}, "damaged model: classes of dtype"),
         (fine, ours | {"classes": json.dumps({"dtype": "<i8", "values": [0, 1, 2]})}, "damaged model: classes"),
-        (fine, ours | {"classes": json.dumps({"dtype": "<U200000000", "values": ["a", "b"]})}, "longer than any"),
+        (fine, ours | {"classes": json.dumps({"dtype": "<i8", "values": [0.5, 1.7]})}, "none of dtype int64"),
+        (fine, ours | {"classes": json.dumps({"dtype": "<f8", "values": [None, 1]})}, "damaged model"),
+        (fine, ours | {"classes": json.dumps({"dtype": "|b1", "values": ["x", ""]})}, "none of dtype bool"),
         (fine, ours | {"classes": json.dumps({"dtype": "<i8", "values": [1, 1]})}, "none twice"),
         (fine, ours | {"settings": "[]"}, "settings are no object"),
         (fine, {k: v for k, v in ours.items() if k != "settings"}, "damaged model"),
@@ -149,6 +151,8 @@ def test_foreign_files(tmp_path):
             fs.SoftmaxModel.load(path)
     save_file(fine, path, ours)
     assert fs.SoftmaxModel.load(path).classes.tolist() == [0, 1]
+    save_file(fine, path, ours | {"classes": json.dumps({"dtype": "<U200000000", "values": ["a", "bc"]})})
+    assert fs.SoftmaxModel.load(path).classes.dtype == "<U2"  # not 1.6 GB
 
 
 def test_parameters_are_checked():
@@ -167,3 +171,29 @@ def test_parameters_are_checked():
 
 def test_repr(model):
     assert repr(model) == "SoftmaxModel(3 classes, 5 features, float32)"
+
+
+def test_labels_of_a_wide_dtype(rng, tmp_path):
+    """As a filtered array of strings has them."""
+    y = np.array(["cat", "dog"] * 10, "U20")
+    fs.Trainer(1).fit(rng.standard_normal((20, 3)), y).save(tmp_path / "m")
+    assert fs.SoftmaxModel.load(tmp_path / "m").classes.tolist() == ["cat", "dog"]
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ModelFileError, match="not a file, but a folder, a pipe or a device"):
+            fs.SoftmaxModel.load(path)
+    for path in (None, 5, b"m"):
+        with pytest.raises(TypeError):
+            fs.SoftmaxModel.load(path)
+    with pytest.raises(TypeError, match="max_bytes a number"):
+        fs.SoftmaxModel.load("m", max_bytes="5")
+
+
+def test_scores_of_what_cannot_be_a_class(model, rng):
+    X = rng.standard_normal((4, 5)).astype(np.float32)
+    for y in (np.array([b"a"] * 4), np.zeros(4, "M8[s]"), np.zeros(4, complex), np.array(["a"] * 4)):
+        with pytest.raises(TypeError, match="y must hold classes"):
+            model.score(X, y)
