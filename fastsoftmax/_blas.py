@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,16 @@ from typing import Any
 _lock = threading.Lock()
 _inside = 0
 _limit: Any = None
+
+
+def _after_fork() -> None:
+    """In a child the threads that were inside, and one that held the lock, are gone."""
+    global _lock, _inside
+    _lock, _inside = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.cache

@@ -28,6 +28,7 @@ try:
     import numba.experimental.function_type  # tells Numba the type of a Pointer
     import numba.np.ufunc.parallel
     from numba.core.ccallback import CFunc
+    from numba.core.compiler_lock import global_compiler_lock
 
     from fastsoftmax._cache import KernelCache, warn_uncached
 finally:
@@ -225,6 +226,9 @@ _here = threading.local()  # flags of each Python thread
 def _after_fork() -> None:
     global _forked, _workqueue_busy, _compiling
     _forked, _workqueue_busy, _compiling = True, threading.Lock(), threading.RLock()
+    lock = getattr(global_compiler_lock, "_lock", None)
+    if lock is not None and not lock._is_owned():  # perhaps held by a thread that the child does not have
+        global_compiler_lock._lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

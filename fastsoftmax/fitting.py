@@ -1,6 +1,5 @@
 """One fit: what penalty, labels and weights ask for, as a problem; and the outcome for all classes."""
 
-import functools
 import logging
 import math
 import warnings
@@ -137,6 +136,7 @@ class Fit:
     ) -> None:
         self.estimator, self.labels, self.store = estimator, labels, design.stored_dtype
         self.c, self.sibling = len(labels.classes), sibling
+        self._base: Problem | None = None
         targets = labels.targets(design.n, np.float64, sample_weight, estimator.class_weight, estimator.label_smoothing)
         totals = targets.class_totals(self.c)
         if not totals.sum() > 0:
@@ -154,9 +154,18 @@ class Fit:
         self.design = standardized(design, targets, estimator.fit_intercept) if estimator.standardize else design
         self.binary = self.c == 2 and len(self.active) == 2
 
-    @functools.cached_property
+    @property
     def base(self) -> Problem:
-        """Without a penalty. With a sibling, in its units, and sharing what preconditions."""
+        """Without a penalty; made once. With a sibling, in its units, and sharing what preconditions.
+
+        Not a functools.cached_property: that of Python 3.11 holds a lock, which a child that is forked meanwhile
+        would wait for without end.
+        """
+        if self._base is None:
+            self._base = self._make_base()
+        return self._base
+
+    def _make_base(self) -> Problem:
         own = Problem(
             self.design, self.targets, len(self.active), l1=0.0, l2=0.0, fit_intercept=self.estimator.fit_intercept,
             binary=self.binary,

@@ -127,7 +127,7 @@ class SoftmaxObjective:
         self.layout = self.plan.layout
         self.targets = targets.kernel if targets else Targets(NONE, np.zeros(0, self.dtype), np.zeros(0), 0.0)
 
-    @functools.cached_property
+    @property
     def scale(self) -> Array:
         """That of the features, in the compute type."""
         return self.design.scale.astype(self.dtype)

@@ -112,6 +112,22 @@ stop.set()
 thread.join()
 report(found)
 """,
+    "fork while locks are held": """
+from fastsoftmax import _blas, _jit
+from numba.core.compiler_lock import global_compiler_lock
+first, held, done = work(), threading.Event(), threading.Event()
+def hold():
+    with _blas._lock, _jit._compiling, global_compiler_lock:
+        held.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+found = [in_child() for _ in range(2)]
+done.set()
+thread.join()
+report([first, *found, work()])
+""",
     "multiprocessing fork before": """
 with multiprocessing.get_context("fork").Pool(2) as pool:
     found = pool.map(work, range(4))
