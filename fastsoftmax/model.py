@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from numbers import Real
 from typing import Any
 
@@ -223,9 +224,10 @@ class SoftmaxModel:
 
 
 def _classes(stored: Any) -> NDArray[Any]:
-    dtype, values = np.dtype(str(stored["dtype"])), stored["values"]
-    if dtype.kind not in "biufU" or not isinstance(values, list):
-        raise ValueError(f"classes of dtype {dtype}")
+    name, values = str(stored["dtype"]), stored["values"]
+    if not re.fullmatch("[<>|=]?[biufU][0-9]{1,9}", name) or not isinstance(values, list):
+        raise ValueError(f"classes of dtype {name!r}")  # NumPy would evaluate some of what it does not know
+    dtype = np.dtype(name)
     if dtype.kind == "U":  # as wide as they are: a wider dtype would take memory beyond what the file has
         dtype = np.dtype(f"<U{max([1, *(len(value) for value in values if isinstance(value, str))])}")
     made = np.array(values, dtype)

@@ -142,6 +142,7 @@ def test_foreign_files(tmp_path):
         (fine, ours | {"classes": json.dumps({"dtype": "<i8", "values": [0.5, 1.7]})}, "none of dtype int64"),
         (fine, ours | {"classes": json.dumps({"dtype": "<f8", "values": [None, 1]})}, "damaged model"),
         (fine, ours | {"classes": json.dumps({"dtype": "|b1", "values": ["x", ""]})}, "none of dtype bool"),
+        (fine, ours | {"classes": json.dumps({"dtype": "(,<i8", "values": [0, 1]})}, "damaged model: classes of dtype"),
         (fine, ours | {"classes": json.dumps({"dtype": "<i8", "values": [1, 1]})}, "none twice"),
         (fine, ours | {"settings": "[]"}, "settings are no object"),
         (fine, {k: v for k, v in ours.items() if k != "settings"}, "damaged model"),
