@@ -20,6 +20,8 @@ from fastsoftmax.targets import CheckedTargets, as_targets
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
 THEIRS = {"lbfgs": "lbfgs", "newton-cg": "newton", "newton-cholesky": "newton", "sag": "lbfgs", "saga": "proximal"}
+FAR = {4: 100.0, 8: 30.0}  # times their deviation that means are from 0, for a type of so many bytes: then columns,
+NEAR = 10.0  # with all others that are this far, are centred
 NAMES = {"auto", "liblinear", *THEIRS, *SOLVERS}
 
 
@@ -115,17 +117,42 @@ class Labels:
         )
 
 
-def standardized(design: Design, targets: CheckedTargets, center: bool) -> Design:
-    """The design mapped to columns of deviation 1 and, if asked, mean 0; constant columns keep their scale."""
+def spread(design: Design, targets: CheckedTargets) -> tuple[Array, Array]:
+    """(means, variances) of the raw columns, in two passes; those of constant columns are exactly 0."""
     weight = targets.kernel.weight
     mean = design.moments(weight)[0] / targets.total
     off, squares = design.moments(weight, mean)
-    mean, variance = mean + off / targets.total, np.maximum(squares / targets.total - (off / targets.total) ** 2, 0)
-    constant = np.sqrt(variance) <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-    scale = 1 / np.sqrt(np.where(constant | (variance == 0), 1, variance))
-    if design.dtype == np.float32 and (np.abs(mean) * scale).max() > 100:
+    off, squares = off / targets.total, squares / targets.total
+    variance = np.maximum(squares - off**2, 0)
+    mean = mean + off
+    variance[np.sqrt(variance) <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0
+    return mean, variance
+
+
+def standardized(design: Design, targets: CheckedTargets, center: bool) -> Design:
+    """The design mapped to columns of deviation 1 and, if asked, mean 0.
+
+    Constant columns become 0 where they are centred, for rounding would be all that is left of them, else keep their
+    scale.
+    """
+    mean, variance = spread(design, targets)
+    constant = variance == 0
+    scale = np.where(constant, 0.0 if center else 1.0, 1 / np.sqrt(np.where(constant, 1, variance)))
+    if design.dtype == np.float32 and (np.abs(mean) * scale).max() > FAR[4]:
         design = design.in_double()
     return design.mapped(scale, mean if center else 0.0)
+
+
+def centered(design: Design, targets: CheckedTargets) -> Design:
+    """The same features, less their means where these are far larger than the deviations; constant ones are left out.
+
+    With an intercept the optimum stays where it is, and what is computed of it has more digits.
+    """
+    mean, variance = spread(design, targets)
+    varies = variance > 0
+    far = varies & (np.abs(mean) > NEAR * np.sqrt(variance))
+    part = design.mapped(np.where(varies, design.scale, 0.0), np.where(far, mean, design.shift))
+    return part.in_double() if far.any() else part
 
 
 class Fit:
@@ -170,9 +197,13 @@ class Fit:
             self.design, self.targets, len(self.active), l1=0.0, l2=0.0, fit_intercept=self.estimator.fit_intercept,
             binary=self.binary,
         )  # fmt: skip
+        if own.fit_intercept and own.columns.far(FAR[own.dtype.itemsize]).any():
+            before, self.design = self.design.shift, centered(self.design, self.targets)
+            origin = (self.design.shift - before) * self.design.scale
+            own = own.like(design=self.design, dtype=self.design.dtype, columns=None, origin=origin)
         if self.sibling is None or self.sibling.base.size != own.size:
             return own
-        other = own.like(unit=self.sibling.base.unit, mean=own.mean)
+        other = own.like(columns=own.columns.in_units(self.sibling.base.unit))
         other.cache = self.sibling.base.cache
         return other
 
@@ -209,8 +240,7 @@ class Fit:
         def report(iteration: int, value: float, size: float) -> None:
             logger.info("iteration %d: F %.9g, largest gradient entry or decrement %.3g", iteration, value, size)
 
-        theta = np.zeros(problem.size) if start is None else start
-        return self.settle(minimise(problem, theta, name, estimator.tol, estimator.max_iter, self.store, report))
+        return self.settle(minimise(problem, start, name, estimator.tol, estimator.max_iter, self.store, report))
 
     def settle(self, outcome: Outcome) -> Outcome:
         """With the rows of all classes, judged again where some weigh nothing.

@@ -24,17 +24,36 @@ class Certificate(NamedTuple):
     gap: float  # at least F - F*; nan without a penalty
 
 
-def power_of_two(design: Design, targets: CheckedTargets) -> tuple[Array, Array]:
-    """(powers of two that bring the columns near a size of 1, the means of the mapped columns)"""
+class Columns(NamedTuple):
+    """What all rows say of the mapped columns."""
+
+    unit: Array  # (m,) powers of two that bring the columns near a size of 1
+    mean: Array  # (m,)
+    square: Array  # (m,) mean squares, of the columns times their unit
+
+    def far(self, times: float) -> Array:
+        """Which columns have a mean more than so many times their deviation."""
+        mean = (self.mean * self.unit) ** 2
+        return np.asarray(np.maximum(self.square - mean, 0) * times**2 < mean)
+
+    def in_units(self, unit: Array) -> "Columns":
+        """The same in other units."""
+        return Columns(unit, self.mean, self.square * (unit / self.unit) ** 2)
+
+
+def columns_of(design: Design, targets: CheckedTargets) -> Columns:
+    """Weighted moments of the mapped columns, and the units that follow from them."""
     with np.errstate(over="ignore", invalid="ignore"):
-        total, squares = design.moments(targets.kernel.weight)
-        mean = (total / targets.total - design.shift) * design.scale
-        size = np.sqrt(squares / targets.total + design.shift**2) * np.abs(design.scale)
+        total, squares = design.moments(targets.kernel.weight, design.shift)
+        mean = total / targets.total * design.scale
+        size = np.sqrt(squares / targets.total) * np.abs(design.scale)
     strange = np.flatnonzero(~(np.isfinite(size) & (size > 0)))
     if len(strange) and design.arrays()[0].dtype == np.float64:  # squares that overflow, or vanish
         size[strange] = design.largest(strange) * np.abs(design.scale[strange])
     usable = np.isfinite(size) & (size > 0)
-    return np.where(usable, np.exp2(-np.round(np.log2(np.where(usable, size, 1)))), 1.0), mean
+    size = np.where(usable, size, 1)
+    unit = np.exp2(-np.round(np.log2(size)))
+    return Columns(unit, mean, np.where(usable, (size * unit) ** 2, 0.0))
 
 
 class Problem:
@@ -51,10 +70,10 @@ class Problem:
         Binary: two classes, one row of parameters.
     dtype : dtype
         Of the computation.
-    unit : ndarray of shape (m,), optional
-        theta's features are the mapped ones times these powers of two; by default such that all are of size 1.
-    mean : ndarray of shape (m,), optional
-        The weighted means of the mapped features.
+    columns : Columns, optional
+        Moments of the mapped features, and powers of two: theta's features are the mapped ones times these.
+    origin : ndarray of shape (m,), optional
+        What was taken from the features for the sake of digits alone: `optimality` is that of the features with it.
     """
 
     def __init__(
@@ -68,13 +87,13 @@ class Problem:
         fit_intercept: bool,
         binary: bool = False,
         dtype: Any = None,
-        unit: Array | None = None,
-        mean: Array | None = None,
+        columns: Columns | None = None,
+        origin: Array | None = None,
     ) -> None:
-        if unit is None or mean is None:
-            unit, mean = power_of_two(design, targets)
         self.design, self.targets, self.c, self.l1, self.l2 = design, targets, c, l1, l2
-        self.fit_intercept, self.binary, self.unit, self.mean = fit_intercept, binary, unit, mean
+        self.fit_intercept, self.binary, self.origin = fit_intercept, binary, origin
+        self.columns = columns_of(design, targets) if columns is None else columns
+        self.unit = unit = self.columns.unit
         self.r, self.m = 1 if binary else c, design.m
         self.dtype = np.dtype(design.dtype if dtype is None else dtype)
         scaled = design.mapped(design.scale * unit, design.shift)
@@ -87,10 +106,10 @@ class Problem:
 
     def like(self, **changes: Any) -> "Problem":
         """The same with some of the arguments changed."""
-        now = {name: getattr(self, name) for name in ("l1", "l2", "fit_intercept", "binary", "dtype", "unit", "mean")}
+        now = {name: getattr(self, name) for name in ("l1", "l2", "fit_intercept", "binary", "dtype", "columns", "origin")}
         positional = [changes.pop(name, getattr(self, name)) for name in ("design", "targets", "c")]
         other = Problem(*positional, **(now | changes))
-        if not {"unit", "mean"} & set(changes) and positional == [self.design, self.targets, self.c]:
+        if "columns" not in changes and positional == [self.design, self.targets, self.c]:
             other.cache = self.cache
         return other
 
@@ -107,6 +126,24 @@ class Problem:
         size = self.r * self.m
         coef = theta[:size].reshape(self.m, self.r).T if self.by_feature else theta[:size].reshape(self.r, self.m)
         return coef, theta[size:]
+
+    def by_class(self, vector: Array) -> Array:
+        """(r, M): a row of parameters with its intercept, if there is one, last."""
+        coef, intercept = self.split(vector)
+        return np.concatenate([coef, intercept[:, None]], 1) if len(intercept) else np.ascontiguousarray(coef)
+
+    def flat(self, rows: Array) -> Array:
+        """The vector whose `by_class` this is."""
+        vector = np.empty(self.size)
+        coef, intercept = self.split(vector)
+        coef[...] = rows[:, : self.m]
+        if len(intercept):
+            intercept[...] = rows[:, self.m]
+        return vector
+
+    def fresh(self, theta: Array) -> bool:
+        """Whether coef is 0, so that nothing is known yet."""
+        return not self.split(theta)[0].any()
 
     def centered(self, theta: Array) -> Array:
         """The same probabilities, and intercepts that sum to 0 over the classes; so do weights without a penalty."""
@@ -135,9 +172,9 @@ class Problem:
 
     def loaded(self, coef: Array, intercept: Array) -> Array:
         """The parameters that were stored."""
-        theta = np.zeros(self.size)
+        theta, scale = np.zeros(self.size), self.unit * self.design.scale
         to, shift = self.split(theta)
-        to[...] = np.asarray(coef, np.float64) / (self.unit * self.design.scale)
+        to[...] = np.asarray(coef, np.float64) / np.where(scale == 0, np.inf, scale)  # a scale of 0 leaves a column out
         if self.fit_intercept:
             shift[...] = np.asarray(intercept, np.float64)
             if self.design.shifted:
@@ -165,6 +202,18 @@ class Problem:
             coef, intercept = self.split(vector)
             coef[...] = out[0][1:]
             intercept[...] = out[1][1 : 1 + len(intercept)]
+
+    def null(self) -> tuple[Array, float]:
+        """(coef = 0 with the best intercept, F there): what no fit should be worse than."""
+        theta = np.zeros(self.size)
+        if not self.fit_intercept:
+            return theta, float(np.log(self.c))
+        epsilon = self.targets.kernel.smoothing
+        share = (1 - epsilon) * self.priors() + epsilon / self.c
+        with np.errstate(divide="ignore"):
+            logs = np.maximum(np.log(share), -700.0)
+        self.split(theta)[1][...] = logs[1:] - logs[:1] if self.binary else logs - logs.mean()
+        return theta, -float(share @ logs)
 
     # ---- the smooth part of F
 
@@ -235,7 +284,7 @@ class Problem:
             zero = np.zeros((self.c, self.m), order="F" if self.by_feature else "C")
             self.objective.loss_gradient(zero, None, 1 / self.targets.total, out)
             self._collect(vector, out)
-            sums = self.mean * self.unit / self.c - self.split(vector)[0]
+            sums = self.columns.mean * self.unit / self.c - self.split(vector)[0]
             self.cache["sums"] = sums, self.targets.entropy(self.c)
         return self.cache["sums"]  # type: ignore[no-any-return]
 
@@ -251,16 +300,24 @@ class Problem:
 
     def optimality(self, theta: Array, gradient: Array) -> float:
         """The largest entry of the subgradient of least norm, in the units of the mapped features."""
+        if self.origin is not None:
+            gradient = gradient.copy()
+            coef, intercept = self.split(gradient)
+            coef += np.outer(intercept, self.origin * self.unit)
         coef, intercept = self.split(self.subgradient(theta, gradient))
         return float(max(np.abs(coef / self.unit).max(), np.abs(intercept).max(initial=0.0)))
 
     def gap(self, theta: Array, value: float, gradient: Array) -> float:
-        """The duality gap: F - F* is at most this. value, gradient: of the smooth part.
-
-        Nor is it more than F less the mean entropy of the targets, which no F is below: what proves separable data.
-        """
+        """The duality gap: F - F* is at most this; nan without a penalty. value, gradient: of the smooth part."""
         if not (self.l1 or self.l2):
             return float("nan")
+        return max(0.0, value + self.l1_norm(theta) - self.bound(theta, value, gradient))
+
+    def bound(self, theta: Array, value: float, gradient: Array) -> float:
+        """What F* is at least, with a penalty, by a dual feasible point. value, gradient: of the smooth part at theta.
+
+        Nor is it less than the mean entropy of the targets, which no F is below: what proves separable data.
+        """
         coef, intercept = self.split(theta)
         G, rho_rows = self.split(gradient)
         G = G - self.penalty2 * coef
@@ -277,7 +334,7 @@ class Problem:
                 q = np.maximum(share - rho / alpha, 0)
                 q /= q.sum()
                 entropy_q = -float((q[q > 0] * np.log(q[q > 0])).sum())
-                conjugate = G - alpha * (G + sums - np.outer(q[-self.r :], self.mean * self.unit))
+                conjugate = G - alpha * (G + sums - np.outer(q[-self.r :], self.columns.mean * self.unit))
         dual = (1 - alpha) * dual + alpha * entropy_q
         if self.l2:
             excess = np.abs(conjugate) if not self.l1 else np.maximum(np.abs(conjugate) - self.penalty1, 0)
@@ -285,7 +342,7 @@ class Problem:
         else:
             theta_y = min(1.0, 1 / max(1e-300, float((np.abs(conjugate) / self.penalty1).max())))
             dual = theta_y * dual + (1 - theta_y) * entropy_y
-        return max(0.0, value + self.l1_norm(theta) - max(dual, entropy_y))
+        return max(dual, entropy_y) if np.isfinite(dual) else entropy_y
 
     def far(self, value: float, gradient: Array, tol: float) -> bool:
         """Whether the gap is surely more than tol, or nearly so: a look at the gradient, far cheaper than the gap."""

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 from fastsoftmax.curvature import grams
 from fastsoftmax.design import as_design
-from fastsoftmax.problem import Problem
+from fastsoftmax.problem import Columns, Problem
 from fastsoftmax.solvers.preconditioners import Blocks, per_class, shared, weighty_rows
 from fastsoftmax.targets import as_targets
 from tests import reference
@@ -111,9 +111,8 @@ def test_damaged_csr_is_refused(rng, spoil, message):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("unit", [None, "random"])
 def test_gradient_and_hessian_by_differences(rng, layout, c, fit_intercept, unit):
-    scale = None if unit is None else np.exp2(rng.integers(-3, 3, 6))
-    mean = None if unit is None else np.zeros(6)
-    _, _, _, problem = make(rng, layout, c=c, fit_intercept=fit_intercept, unit=scale, mean=mean)
+    columns = None if unit is None else Columns(np.exp2(rng.integers(-3, 3, 6)), np.zeros(6), np.ones(6))
+    _, _, _, problem = make(rng, layout, c=c, fit_intercept=fit_intercept, columns=columns)
     theta, direction, h = rng.standard_normal(problem.size), rng.standard_normal(problem.size), 1e-6
     value = [problem.loss_gradient(theta + sign * h * direction) for sign in (1, -1)]
     slope = float(problem.loss_gradient(theta)[1] @ direction)

@@ -1,7 +1,11 @@
-"""Conjugate gradients on products with the Hessian (Nocedal & Wright 2006, algorithm 7.1), preconditioned."""
+"""Conjugate gradients on products with the Hessian, preconditioned, within a trust region.
+
+Nocedal & Wright 2006, algorithms 7.1 and 7.2: Steihaug's method, whose region is a ball in the norm of the
+preconditioner (Conn, Gould & Toint 2000, section 7.5.1).
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +15,23 @@ from fastsoftmax.problem import Problem
 Array = NDArray[Any]
 
 
+class Direction(NamedTuple):
+    """Where to go."""
+
+    step: Array
+    products: int  # with the Hessian
+    length: float  # in the norm of the preconditioner
+    cut: bool  # at the border of the region
+
+
 def newton_direction(
-    problem: Problem, proba: Array, residual: Array, precondition: Callable[[Array], Array], most: int
-) -> Array:
+    problem: Problem,
+    proba: Array,
+    residual: Array,
+    precondition: Callable[[Array], Array],
+    most: int,
+    radius: float = np.inf,
+) -> Direction:
     """About H^-1 residual, where the probabilities are `proba`; on the entries that `precondition` does not turn to 0.
 
     The nearer to the optimum, by the size of the residual, the more exactly: then steps converge superlinearly.
@@ -21,17 +39,24 @@ def newton_direction(
     direction, z = np.zeros_like(residual), precondition(residual)
     step, rz = z, float(residual @ z)
     first, accuracy = rz, 0.1 * min(0.1, abs(rz) ** 0.25)
-    for _ in range(most):
+    size, inner, across = 0.0, rz, 0.0  # squared norms of direction and step, and their product
+    for count in range(most):
         if not rz > accuracy**2 * first:
-            break
+            return Direction(direction if count else z, count, size**0.5, False)
         curved = problem.hessp(proba, step)
         bend = float(step @ curved)
-        if not bend > 0:
-            break
-        t = rz / bend
+        t = rz / bend if bend > 0 else np.inf
+        longer = size + 2 * t * across + t * t * inner if np.isfinite(t) else np.inf
+        if not longer <= radius**2:
+            if not np.isfinite(radius):  # no curvature, and no region
+                return Direction(direction if count else z, count, size**0.5, False)
+            t = (-across + (across**2 + inner * (radius**2 - size)) ** 0.5) / inner
+            return Direction(direction + t * step, count + 1, radius, True)
         direction += t * step
         residual = residual - t * curved
         z = precondition(residual)
         rz, before = float(residual @ z), rz
-        step = z + (rz / before) * step
-    return direction if direction.any() else z
+        beta = rz / before
+        size, across, inner = longer, beta * (across + t * inner), rz + beta * beta * inner
+        step = z + beta * step
+    return Direction(direction, most, size**0.5, False)

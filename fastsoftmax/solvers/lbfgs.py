@@ -122,25 +122,29 @@ class Descent:
         return True
 
 
-def warm_start(problem: Problem, precondition: Preconditioner) -> Array:
-    """A few steps on a subsample of many rows, each at a fraction of the price of a pass."""
-    part = problem.subsample(preconditioners.spaced(problem.design.n, SUBSAMPLE))
-    descent = Descent(part, np.zeros(problem.size), precondition)
-    for _ in range(15):
-        if descent.decrement < 1e-4 or not descent.step():
-            break
-    return descent.theta
+def started(problem: Problem, theta: Array, precondition: Preconditioner) -> Descent:
+    """A run from theta; of many rows after a few steps on a sample, each at a fraction of the price of a pass."""
+    if problem.design.n > 2 * SUBSAMPLE:
+        part = problem.subsample(preconditioners.spaced(problem.design.n, SUBSAMPLE))
+        sketch = Descent(part, theta, precondition)
+        for _ in range(15):
+            if sketch.decrement < 1e-4 or not sketch.step():
+                break
+        descent = Descent(problem, sketch.theta, precondition)
+        if descent.value <= problem.null()[1]:
+            return descent
+    return Descent(problem, theta, precondition)
 
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
     """Minimise the smooth F from theta, in the dtype of the problem and, where that is at its end, in float64."""
-    if "blocks" in problem.cache and theta.any():
+    fresh = problem.fresh(theta)
+    if "blocks" in problem.cache and not fresh:
         precondition = preconditioners.remembered(problem)
     else:
         precondition = preconditioners.shared(problem)
-    if problem.design.n > 2 * SUBSAMPLE and not theta.any():
-        theta = warm_start(problem, precondition)
-    descent, schedule = Descent(problem, theta, precondition), Schedule(problem, theta)
+    descent = Descent(problem, theta, precondition) if not fresh else started(problem, theta, precondition)
+    schedule = Schedule(problem, fresh)
     best, since = np.inf, 0
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
@@ -155,7 +159,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         stalled = since >= 25 if exact else since >= 8 and descent.decrement < 1e-6
         if not moved or stalled:
             if exact:
-                return Result(descent.theta, iteration)
+                return Result(descent.theta, iteration, stalled=True)
             descent.use(descent.problem.like(dtype=EXACT))
             best, since = np.inf, 0
     return Result(descent.theta, max_iter)
@@ -168,9 +172,9 @@ class Schedule:
     Again after twice as many iterations.
     """
 
-    def __init__(self, problem: Problem, theta: Array) -> None:
+    def __init__(self, problem: Problem, fresh: bool) -> None:
         self.cost = preconditioners.cost(problem, problem.r)
-        self.next = 0 if theta.any() else 10
+        self.next = 10 if fresh else 0
         if self.cost > preconditioners.ITERATIONS or "blocks" in problem.cache:
             self.next = int(max(20, min(self.cost, 1e9)))
 

@@ -8,7 +8,21 @@ from numpy.typing import NDArray
 from fastsoftmax.problem import Problem
 
 Array = NDArray[Any]
-TRIALS = 25  # the last is 1e-10 of the first
+TRIALS = 40
+
+
+def rounding(problem: Problem, value: float) -> float:
+    """Differences of F that rounding of sums will cause."""
+    return (1e-14 if problem.dtype == np.float64 else 2e-7) * (1 + abs(value))
+
+
+def noise(problem: Problem, theta: Array, value: float) -> float:
+    """Differences of F that rounding may cause: of sums, and in float64, after which nothing comes, of logits too."""
+    if problem.dtype != np.float64:
+        return rounding(problem, value)
+    coef, intercept = problem.split(theta)
+    logits = float((np.abs(coef) @ np.sqrt(problem.columns.square)).max()) + float(np.abs(intercept).max(initial=0.0))
+    return 1e-14 * (1 + abs(value) + logits)
 
 
 def search(
@@ -19,12 +33,12 @@ def search(
     The second test is that of Hager & Zhang 2005, (4.1). None if there is no such step. start, slope: F at theta, and
     its derivative along the direction, which is negative.
     """
-    noise = (1e-14 if problem.dtype == np.float64 else 2e-7) * (1 + abs(start))
+    blur = noise(problem, theta, start)
     low, high, t, best = 0.0, np.inf, 1.0, None
     for _ in range(TRIALS):
         value, gradient = problem.loss_gradient(theta + t * direction)
         now = float(gradient @ direction)
-        enough = value <= start + 1e-4 * t * slope or (value <= start + noise and now <= -0.9998 * slope)
+        enough = value <= start + 1e-4 * t * slope or (value <= start + blur and now <= -0.9998 * slope)
         if not (np.isfinite(value) and enough):
             if best is not None:
                 return best

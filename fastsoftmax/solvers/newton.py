@@ -11,12 +11,15 @@ from scipy.linalg import cho_factor, cho_solve
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
-from fastsoftmax.solvers.conjugate import newton_direction
-from fastsoftmax.solvers.line_search import search
+from fastsoftmax.solvers.conjugate import Direction, newton_direction
+from fastsoftmax.solvers.line_search import rounding, search
 from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
 WHOLE = 400  # parameters up to which the whole Hessian is built
+GENEROUS = 1e11  # operations that blocks may take: half a second
+MOST = 200  # products with the Hessian for a direction
+IDLE = 6  # iterations without progress that end it
 EXACT = np.dtype(np.float64)
 
 
@@ -42,72 +45,152 @@ def hessian(problem: Problem, proba: Array) -> Array:
         H[k, :, q], H[q, :, k] = full, full
         if k == q:
             H[k, diagonal, k, diagonal] += problem.penalty2
-    if problem.gauge:
-        each = np.arange(M)
-        size = np.einsum("kjkj->j", H) / r
+    if problem.gauge:  # with l1 only the intercepts move together for nothing
+        each = np.arange(problem.m if problem.l1 else 0, M)
+        size = (np.einsum("kjkj->j", H) / r)[each]
         for k in range(r):
             for q in range(r):
                 H[k, each, q, each] += size / r
     return H.reshape(r * M, r * M)
 
 
-def _solve_whole(problem: Problem, theta: Array, gradient: Array) -> Array:
-    H = hessian(problem, problem.probabilities(theta))
-    coef, intercept = problem.split(gradient)
-    right = np.concatenate([coef, intercept[:, None]], 1) if len(intercept) else coef
-    diagonal = np.arange(len(H))
-    raised, jitter = np.maximum(H[diagonal, diagonal], 1e-300), 8 * len(H) * float(np.finfo(EXACT).eps)
-    for _ in range(12):
-        try:
+def measure(problem: Problem, curvature: Array) -> Array:
+    """What damping is measured by: the Hessian's diagonal, or a trace of what it is at the shares of the classes."""
+    squares = np.append(problem.columns.square, [1.0] * problem.fit_intercept)
+    usual = np.outer(np.maximum(preconditioners.spreads(problem), 1e-3 / problem.c), squares).reshape(-1)
+    return np.maximum(curvature, 1e-10 * usual)
+
+
+class Damping:
+    """What is added to the Hessian, in shares of `measure` (Levenberg 1944): more where there is hardly a step."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+
+    def learn(self, t: float) -> bool:
+        """After a step of t times the direction, 0 if there was none; False if more would make no difference."""
+        if t >= 0.3:
+            self.share = 0.1 * self.share if self.share > 1e-8 else 0.0
+        elif t < 1e-6:
+            self.share = max(100 * self.share, 1e-6)
+        return self.share < 1e6
+
+
+class Factor:
+    """A Cholesky factor of the whole Hessian, raised a little: by what rounding may have taken, or until there is one."""
+
+    def __init__(self, problem: Problem, H: Array, damping: float) -> None:
+        self.problem = problem
+        diagonal, jitter = np.arange(len(H)), 8 * len(H) * float(np.finfo(EXACT).eps)
+        raised = H[diagonal, diagonal]
+        empty = ~(raised > 1e-290)  # of a column of zeros, whose gradient is 0
+        H[diagonal[empty], diagonal[empty]] = raised[empty] = 1
+        if damping:
+            H[diagonal, diagonal] += damping * measure(problem, raised)
+        self.exact = damping == 0  # as far as rounding shows
+        for _ in range(14):
             H[diagonal, diagonal] += raised * jitter
-            solved = cho_solve(cho_factor(H, check_finite=False), right.reshape(-1), check_finite=False)
-            break
-        except np.linalg.LinAlgError:
-            jitter *= 10
-    else:
-        return -gradient
-    direction = np.empty_like(theta)
-    to, shift = problem.split(direction)
-    both = -solved.reshape(right.shape)
-    to[...] = both[:, : problem.m]
-    if len(intercept):
-        shift[...] = both[:, problem.m]
-    return direction
+            try:
+                self.factor: Any = cho_factor(H, check_finite=False)
+                return
+            except np.linalg.LinAlgError:
+                jitter, self.exact = 10 * jitter, False
+        self.factor = np.diag(np.sqrt(raised)), False
+
+    def __call__(self, vector: Array) -> Array:
+        rows = self.problem.by_class(vector)
+        return self.problem.flat(cho_solve(self.factor, rows.reshape(-1), check_finite=False).reshape(rows.shape))
+
+
+class Whole:
+    """Directions by a factor of the whole Hessian, damped where they lead nowhere.
+
+    Where rounding spoils the factor, as where one row is a million times larger than others, it preconditions.
+    """
+
+    def __init__(self) -> None:
+        self.damping, self.trusted = Damping(), True
+
+    def direction(self, problem: Problem, theta: Array, gradient: Array) -> Array:
+        proba = problem.probabilities(theta)
+        factor = Factor(problem, hessian(problem, proba), self.damping.share)
+        if factor.exact and self.trusted:
+            return -factor(gradient)
+        return newton_direction(problem, proba, -gradient, factor, MOST).step
+
+    def learn(self, t: float) -> bool:
+        """After a step of t times the direction, 0 if there was none; False if another would be the same."""
+        self.trusted = self.trusted and t <= 2  # a direction far too short is not that of Newton
+        return self.damping.learn(t)
+
+
+class Products:
+    """Directions by conjugate gradients, preconditioned by blocks of the classes, within a region that is learnt."""
+
+    def __init__(self, problem: Problem, remember: bool) -> None:
+        self.precondition = preconditioners.remembered(problem) if remember else preconditioners.shared(problem)
+        self.radius, self.last = np.inf, Direction(np.zeros(0), 0, 0.0, False)
+        self.spent = 0.0  # products with the Hessian since blocks were built
+
+    def direction(self, problem: Problem, theta: Array, gradient: Array) -> Array:
+        if self.last.products > 8 and self.spent > preconditioners.cost(problem, problem.r) / 2:
+            self.precondition, self.spent = preconditioners.per_class(problem, theta, GENEROUS), 0.0
+            self.radius = np.inf
+        proba = problem.probabilities(theta)
+        self.last = newton_direction(problem, proba, -gradient, self.precondition, MOST, self.radius)
+        self.spent += self.last.products
+        return self.last.step
+
+    def learn(self, t: float) -> bool:
+        """After a step of t times the direction, 0 if there was none; False if another would be the same."""
+        if t < 0.3:
+            self.radius = max(2 * t, 0.05) * self.last.length
+        elif self.last.cut:
+            self.radius *= 4
+        return self.last.length > 0 and self.radius > 1e-12
+
+
+def falls_without_end(problem: Problem, theta: Array, value: float, direction: Array) -> bool:
+    """Whether F still falls a thousand times as far as Newton's method would go: then data are separable."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return problem.loss_gradient(theta + 1e3 * direction)[0] < value
 
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
-    """Minimise the smooth F from theta."""
+    """Minimise the smooth F from theta.
+
+    Without a penalty there is no duality gap, and a small gradient says little where columns differ much in size: then
+    the decrease that is expected of a step must be small as well.
+    """
     small = whole(problem)
     if small:
         problem = problem.like(dtype=EXACT)
-    precondition = None if small else preconditioners.shared(problem)
+    model = Whole() if small else Products(problem, "blocks" in problem.cache and not problem.fresh(theta))
     value, gradient = problem.loss_gradient(theta)
-    idle = 0
+    best, least, idle = np.inf, np.inf, 0
     for iteration in range(max_iter):
-        report(iteration, value, problem.optimality(theta, gradient))
-        if stop(problem, theta, value, gradient):
-            if problem.dtype == EXACT or stop.judge(theta):
-                return Result(theta, iteration)
-            problem = problem.like(dtype=EXACT)
+        exact, optimality = problem.dtype == EXACT, problem.optimality(theta, gradient)
+        report(iteration, value, optimality)
+        good = stop(problem, theta, value, gradient)
+        if good and problem.l2 and (exact or stop.judge(theta)):
+            return Result(theta, iteration)
+        idle = 0 if value < best - rounding(problem, value) or optimality < 0.7 * least else idle + 1
+        best, least, ended = min(best, value), min(least, optimality), good and not exact
+        if not ended:
+            direction = model.direction(problem, theta, gradient)
+            slope = float(gradient @ direction) if np.isfinite(direction).all() else np.nan
+            found = search(problem, theta, value, direction, slope) if slope < 0 else None
+            confirmed = good and -slope <= stop.tol
+            endless = confirmed and slope < 0 and falls_without_end(problem, theta, value, direction)
+            t, value, gradient = found or (0.0, value, gradient)
+            theta = theta + t * direction if t else theta
+            if confirmed:
+                return Result(theta, iteration + 1, confirmed=True, separable=endless)
+            ended = not model.learn(t) or idle >= IDLE
+        if ended:
+            if exact:
+                return Result(theta, iteration + 1, stalled=True)
+            problem, idle = problem.like(dtype=EXACT), 0
             value, gradient = problem.loss_gradient(theta)
-            continue
-        if precondition is None:
-            direction = _solve_whole(problem, theta, gradient)
-        else:
-            if iteration in (2, 5, 9) and preconditioners.cost(problem, problem.r) <= 3 * preconditioners.ITERATIONS:
-                precondition = preconditioners.per_class(problem, theta)
-            direction = newton_direction(problem, problem.probabilities(theta), -gradient, precondition, 100)
-        slope = float(gradient @ direction)
-        found = search(problem, theta, value, direction, slope) if slope < 0 else None
-        if found is None:
-            if problem.dtype == EXACT:
-                return Result(theta, iteration)
-            problem = problem.like(dtype=EXACT)
-            value, gradient = problem.loss_gradient(theta)
-            continue
-        before, (t, value, gradient) = value, found
-        theta = theta + t * direction
-        idle = idle + 1 if before - value <= 1e-14 * (1 + abs(value)) else 0
-        if idle >= 3:  # rounding is all that is left
-            return Result(theta, iteration + 1)
+            best, least = np.inf, np.inf
     return Result(theta, max_iter)

@@ -25,6 +25,10 @@ Preconditioner = Callable[[Array], Array]
 BLOCK_BYTES = 256 << 20  # of all factors
 SHARPER = 100  # times less curvature there may be at the optimum than where probabilities are all alike
 ROWS = 8  # times as many rows as a Gram matrix has columns are enough for it: 6000 of MNIST's 60000
+MISSED = 4  # times more curvature than rows of a sample show
+UNSEEN = 1e-2  # of a class's mean curvature, for columns of which the rows that weigh most show less than a fourth of that
+LOOKED_AT = 32 << 20  # probabilities from which the rows that weigh most are chosen: n x c of them may not fit memory
+CHEAP = 2e9  # operations that blocks may take in any case: 10 ms
 WEIGHTY = 2  # and so many for a class, if they are the ones that weigh most
 RARE = 30  # times the penalty counts in a diagonal: as in `shared`, and text then takes half the iterations
 ITERATIONS = 25  # what building may cost at once, in iterations of L-BFGS
@@ -33,7 +37,9 @@ ITERATIONS = 25  # what building may cost at once, in iterations of L-BFGS
 def _invert(H: Array, out: Array) -> None:
     """out = the inverse of H's Cholesky factor, each entry of the diagonal raised by what rounding may have taken."""
     diagonal, jitter = np.arange(len(H)), 8 * float(np.finfo(H.dtype).eps)
-    raised = np.maximum(H[diagonal, diagonal], np.finfo(H.dtype).tiny)
+    raised = H[diagonal, diagonal]
+    empty = ~(raised > np.finfo(H.dtype).tiny)  # of a column of zeros: any number will do, its gradient is 0
+    H[diagonal[empty], diagonal[empty]] = raised[empty] = 1
     potrf, trtri = (lapack.spotrf, lapack.strtri) if H.dtype == np.float32 else (lapack.dpotrf, lapack.dtrtri)
     for _ in range(20):
         trial = H.T.copy(order="F")  # what was above the diagonal is below it: LAPACK works in place
@@ -87,10 +93,7 @@ class Diagonal:
     """For features by the ten thousand: the diagonal, where probabilities are the shares of the classes."""
 
     def __init__(self, problem: Problem) -> None:
-        weight = problem.targets.kernel.weight
-        _, squares = problem.objective.design.moments(weight, problem.objective.design.shift)
-        squares = squares * problem.objective.design.scale**2 / problem.targets.total
-        spread = np.maximum(spreads(problem), 1e-3 / problem.c)
+        squares, spread = problem.columns.square, np.maximum(spreads(problem), 1e-3 / problem.c)
         self.inverse = np.empty(problem.size)
         coef, intercept = problem.split(self.inverse)
         coef[...] = 1 / (spread[:, None] * squares + RARE * problem.penalty2 + 1e-12)
@@ -116,14 +119,15 @@ def cost(problem: Problem, blocks: int) -> float:
     M = problem.m + problem.fit_intercept
     if blocks * M * M * problem.dtype.itemsize > BLOCK_BYTES:
         return np.inf
-    rows = min(problem.design.n, WEIGHTY * M) if blocks > 1 else rows_for(problem)
+    rows = min(problem.design.n, max(WEIGHTY * M, int(CHEAP / (blocks * M * M)))) if blocks > 1 else rows_for(problem)
     build = blocks * M * M * (rows / 2e11 + M / 3 / 5e10)
     return float(build / (4.0 * problem.design.n * problem.objective.design.pairs * problem.c / 2.5e11 + 1e-3))
 
 
 def rows_for(problem: Problem) -> int:
     """How many rows blocks are built from."""
-    return min(problem.design.n, max(1000, ROWS * (problem.m + problem.fit_intercept)))
+    M = problem.m + problem.fit_intercept
+    return min(problem.design.n, max(1000, ROWS * M, int(CHEAP / (M * M))))
 
 
 def spaced(n: int, count: int) -> NDArray[np.int64]:
@@ -148,6 +152,18 @@ def mean_gram(problem: Problem) -> Array:
     return np.asarray(problem.cache[key])
 
 
+def floored(problem: Problem, H: Array, shares: Array) -> None:
+    """Raises the diagonals of H to their shares of the columns' mean squares where the rows they are from miss much.
+
+    A column that only rows outside of the sample touch, or where one of them holds nearly all of the sum, would seem to
+    have no curvature.
+    """
+    diagonal = np.arange(problem.m)
+    for block, share in zip(H, shares, strict=True):
+        wanted, seen = share * problem.columns.square, block[diagonal, diagonal]
+        block[diagonal, diagonal] = np.where(seen * MISSED < wanted, wanted, seen)
+
+
 def shared(problem: Problem) -> Preconditioner:
     """The Gram matrix of X for all classes, scaled as at probabilities that are all alike.
 
@@ -157,6 +173,7 @@ def shared(problem: Problem) -> Preconditioner:
     if cost(problem, 1) > 2 * ITERATIONS:
         return Diagonal(problem)
     H = mean_gram(problem) * problem.dtype.type(0.25 if problem.binary else 1 / problem.c)
+    floored(problem, H[None], np.array([0.25 if problem.binary else 1 / problem.c]))
     diagonal = np.arange(problem.m)
     penalty = problem.penalty2.astype(problem.dtype)
     strength = np.median(H[diagonal, diagonal] / np.maximum(penalty, np.finfo(problem.dtype).tiny))
@@ -183,14 +200,20 @@ def weighty_rows(weights: Array, count: int) -> tuple[Array, Array]:
     return rows, weights[rows] / share[rows]
 
 
-def per_class(problem: Problem, theta: Array) -> Preconditioner:
-    """One block a class, at theta, each from the rows that weigh most in it."""
-    M = problem.m + problem.fit_intercept
-    p = problem.probabilities(theta)[:, -problem.r :].astype(np.float64)
-    H = np.empty((problem.r, M, M), problem.dtype)
+def per_class(problem: Problem, theta: Array, operations: float = CHEAP) -> Preconditioner:
+    """One block a class, at theta, each from the rows that weigh most in it, or from all where that is cheap."""
+    M, n = problem.m + problem.fit_intercept, problem.design.n
+    looked_at = spaced(n, min(n, max(LOOKED_AT // problem.c, WEIGHTY * M)))
+    part = _part(problem, len(looked_at))
+    p, share = part.probabilities(theta)[:, -problem.r :], problem.targets.total / part.targets.total
+    count = max(WEIGHTY * M, int(operations / (problem.r * M * M)))
+    H, shares = np.empty((problem.r, M, M), problem.dtype), np.empty(problem.r)
     for k in range(problem.r):
-        rows, weights = weighty_rows(problem.row_weights(p[:, k] * (1 - p[:, k])), WEIGHTY * M)
-        H[k] = problem.gram_of(rows, weights)
+        column = p[:, k].astype(np.float64)
+        every = part.row_weights(column * (1 - column)) * share
+        rows, weights = weighty_rows(every, count)
+        H[k], shares[k] = problem.gram_of(looked_at[rows], weights), every.sum() / problem.targets.total
+    floored(problem, H, shares * UNSEEN)
     problem.cache["blocks"] = H
     problem.cache.pop("factored", None)
     return remembered(problem)

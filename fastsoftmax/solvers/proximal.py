@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import preconditioners
+from fastsoftmax.solvers import preconditioners, proximal_newton
 from fastsoftmax.solvers.conjugate import newton_direction
 from fastsoftmax.solvers.result import Report, Result, Stop
 
@@ -78,16 +78,13 @@ class Run:
         self.bound, self.spent = 1.0, 0
         self.penalty = np.zeros(problem.size)
         problem.split(self.penalty)[0][...] = problem.penalty1
-        self.mean, self.metric = problem.mean * problem.unit, np.ones(problem.size)
+        self.mean, self.metric = problem.columns.mean * problem.unit, np.ones(problem.size)
         self.metric[: problem.r * problem.m] = self._variances(problem)
         self.move(problem, theta)
 
     def _variances(self, problem: Problem) -> Array:
         """Of the columns, where there is an intercept to centre them, else their squares; by entry of coef."""
-        design, S = problem.objective.design, problem.targets.total
-        center = design.shift + self.mean / design.scale if problem.fit_intercept else design.shift
-        squares = design.moments(problem.targets.kernel.weight, center)[1] * design.scale**2 / S
-        vector = np.zeros(problem.size)
+        squares, vector = problem.columns.square - problem.fit_intercept * self.mean**2, np.zeros(problem.size)
         problem.split(vector)[0][...] = np.maximum(squares, 1e-12)
         return vector[: problem.r * problem.m]
 
@@ -155,7 +152,7 @@ class Run:
         v, free = problem.subgradient(self.theta, self.gradient), (self.theta != 0) | ~bound
         precondition.restrict(problem, free)
         proba = problem.probabilities(self.theta)
-        d = newton_direction(problem, proba, np.where(free, -v, 0), precondition, most)
+        d = newton_direction(problem, proba, np.where(free, -v, 0), precondition, most).step
         for t in self._lengths(d):
             trial = self.theta + t * d
             trial[bound & (trial * self.theta <= 1e-14 * self.theta**2)] = 0.0
@@ -179,6 +176,8 @@ class Run:
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
     """Minimise F from theta; entries that the l1 penalty turns off are exactly 0."""
+    if proximal_newton.suits(problem):
+        return proximal_newton.solve(problem, theta, stop, max_iter, report)
     run, precondition, idle = Run(problem, theta), Restricted(problem), 0
     while run.spent < max_iter:
         report(run.spent, run.total, run.problem.optimality(run.theta, run.gradient))

@@ -17,6 +17,9 @@ class Result(NamedTuple):
 
     theta: Array
     n_iter: int
+    stalled: bool = False  # it ended because it made no progress
+    confirmed: bool = False  # the decrease that Newton's method expects, about twice F - F*, is at most tol
+    separable: bool = False  # F falls without end in some direction: there is no optimum
 
 
 class Stop:

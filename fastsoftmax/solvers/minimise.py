@@ -1,0 +1,142 @@
+"""From a start to the optimum: solvers in turn, judged by the certificate in float64 at the weights as they are stored."""
+
+import hashlib
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax._blas import single_threaded
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers.registry import SOLVERS
+from fastsoftmax.solvers.result import Report, Result, Stop
+
+logger = logging.getLogger("fastsoftmax")
+Array = NDArray[Any]
+STRICTER = (0.7, 0.1, 1e-2, 1e-3)  # shares of tol that a solver is given, one after another, until tol holds
+
+
+class Outcome(NamedTuple):
+    """Where a fit ended, and how good that is: all in float64, at the stored weights."""
+
+    theta: Array
+    coef: Array  # (r, m) of the features as they are in X
+    intercept: Array  # (r,)
+    n_iter: int
+    value: float  # F
+    optimality: float
+    gap: float
+    converged: bool
+    solver: str  # those that took part, in order
+    separable: bool = False  # no penalty, and F falls without end: there is no optimum
+    why: str = ""  # it did not converge: "iterations" or "rounding"
+
+
+class Judge:
+    """The certificate of points as they are stored, in float64."""
+
+    def __init__(self, problem: Problem, store: Any, tol: float) -> None:
+        self.problem, self.store, self.tol = problem.like(dtype=np.float64), np.dtype(store), tol
+        self.penalised, self.bound = bool(problem.l1 or problem.l2), -np.inf  # what F* is at least
+        self._last: tuple[bytes, Outcome] | None = None
+
+    def __call__(self, theta: Array) -> Outcome:
+        """The outcome if a fit ended here; that of the last point is remembered."""
+        key = theta.tobytes() if theta.size < 1000 else hashlib.sha256(theta.data).digest()
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._look(theta)
+        return self._last[1]
+
+    def _look(self, theta: Array) -> Outcome:
+        problem = self.problem
+        coef, intercept = problem.stored(theta, self.store)
+        stored = problem.loaded(coef, intercept)
+        value, optimality = self._measure(stored)
+        gap = self._gap(value)
+        good = optimality <= self.tol and not gap > self.tol
+        if not good and self.store != np.float64:  # a bound from where it was before rounding is as true
+            near, ideal = self._measure(theta)
+            gap = self._gap(value)
+            lost = value - near if np.isnan(gap) else gap
+            good = ideal <= self.tol and lost <= self.tol
+        return Outcome(stored, coef, intercept, 0, value, optimality, gap, bool(good), "")
+
+    def _measure(self, theta: Array) -> tuple[float, float]:
+        """F and the largest entry of its subgradient; what F* is at least is remembered."""
+        value, gradient = self.problem.loss_gradient(theta)
+        if self.penalised:
+            self.bound = max(self.bound, self.problem.bound(theta, value, gradient))
+        return value + self.problem.l1_norm(theta), self.problem.optimality(theta, gradient)
+
+    def _gap(self, value: float) -> float:
+        return max(0.0, value - self.bound) if self.penalised else float("nan")
+
+
+def _start(problem: Problem, theta: Array | None) -> Array:
+    """Where to begin: at a given point, unless coef = 0 with the best intercept is better."""
+    null, value = problem.null()
+    if theta is None or not np.isfinite(theta).all():
+        return null
+    theta, given = _shrunk(problem, theta)
+    return theta if given <= value else null
+
+
+def _shrunk(problem: Problem, theta: Array) -> tuple[Array, float]:
+    """(theta, or a fraction of it where F is much lower; F there): from weights far too large no curvature is seen."""
+    smooth, gradient = problem.loss_gradient(theta)
+    norm = problem.l1_norm(theta)
+    value, along = smooth + norm, float(gradient @ theta) + norm
+    while along > 0.25 * value:
+        less = 0.25 * theta
+        lower = problem.loss_gradient(less)[0] + problem.l1_norm(less)
+        if not lower < value:
+            break
+        theta, value = less, lower
+    return theta, value
+
+
+def minimise(
+    problem: Problem, theta: Array | None, solver: str, tol: float, max_iter: int, store: Any, report: Report
+) -> Outcome:
+    """Minimise F from theta, until its gradient and its duality gap are at most tol, or for max_iter iterations.
+
+    Where a solver makes no progress, the next one goes on from there, in float64. F is never higher than at theta, or
+    at coef = 0 with the best intercept, but for the rounding to `store`.
+    """
+    judge = Judge(problem, store, tol)
+    with single_threaded():
+        start = theta = _start(problem, theta)
+        spent, names = 0, [solver]
+        while True:
+            at = problem if spent == 0 else judge.problem
+            result = _run(at, theta, names[-1], judge, max_iter - spent, report)
+            theta, spent = result.theta, spent + result.n_iter
+            outcome, successor = judge(theta), SOLVERS[names[-1]].successor
+            if not judge.penalised:
+                outcome = outcome._replace(converged=outcome.converged and result.confirmed, separable=result.separable)
+            if outcome.converged or spent >= max_iter or successor is None:
+                break
+            logger.info("%s ends after %d iterations: %s goes on", names[-1], spent, successor)
+            names.append(successor)
+        if not outcome.converged:
+            first = judge(start)
+            if not outcome.value <= first.value:
+                outcome = first
+        why = ""
+        if not outcome.converged:
+            why = "iterations" if spent >= max_iter else "rounding"
+    return outcome._replace(n_iter=spent, solver=", ".join(names), why=why)
+
+
+def _run(problem: Problem, theta: Array, name: str, judge: Judge, max_iter: int, report: Report) -> Result:
+    """Where one solver gets, aiming lower until the point, as stored, will do."""
+    spent = 0
+    for share in STRICTER:
+        stop = Stop(share * judge.tol, lambda point: judge(point).converged)
+        result = SOLVERS[name].solve(problem if spent == 0 else judge.problem, theta, stop, max_iter - spent, report)
+        moved = spent == 0 or bool((result.theta != theta).any())
+        theta, spent = result.theta, spent + result.n_iter
+        if spent >= max_iter or result.stalled or not moved or judge(theta).converged:
+            break
+    return result._replace(n_iter=spent)

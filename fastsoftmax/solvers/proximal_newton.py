@@ -1,0 +1,80 @@
+"""L1 and elastic net with few parameters: Newton's method, whose quadratics keep the penalty as it is.
+
+Lee, Sun & Saunders 2014, algorithm 1; the quadratics are minimised without the data, by `quadratic`.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers.line_search import noise, rounding
+from fastsoftmax.solvers.newton import EXACT, Damping, hessian, measure
+from fastsoftmax.solvers.quadratic import minimise_quadratic, violation
+from fastsoftmax.solvers.result import Report, Result, Stop
+
+Array = NDArray[Any]
+PARAMETERS, OPERATIONS = 1500, 2e10  # up to which the whole Hessian is built: 0.1 s
+HALVINGS, IDLE = 40, 5
+
+
+def suits(problem: Problem) -> bool:
+    """Whether the whole Hessian is small."""
+    M = problem.m + problem.fit_intercept
+    pairs = problem.r * (problem.r + 1) / 2
+    return problem.size <= PARAMETERS and pairs * problem.design.n * (M * M + 100.0) <= OPERATIONS
+
+
+class Model:
+    """The quadratic of F about a point, with the penalty."""
+
+    def __init__(self, problem: Problem, theta: Array, gradient: Array, damping: float) -> None:
+        self.problem, self.x = problem, problem.by_class(theta).reshape(-1)
+        self.g = problem.by_class(gradient).reshape(-1)
+        penalty = np.zeros((problem.r, problem.m + problem.fit_intercept))
+        penalty[:, : problem.m] = problem.penalty1
+        self.penalty = penalty.reshape(-1)
+        self.H = hessian(problem, problem.probabilities(theta))
+        diagonal = np.arange(len(self.H))
+        curvature = self.H[diagonal, diagonal]
+        self.H[diagonal, diagonal] += damping * measure(problem, curvature) + np.where(curvature > 1e-290, 0, 1)
+
+    def direction(self) -> tuple[Array, float]:
+        """(where its minimum is from here, by how much F should change)"""
+        b = self.H @ self.x - self.g
+        u = minimise_quadratic(self.H, b, self.penalty, self.x, 1e-3 * violation(self.H, b, self.penalty, self.x))
+        d = u - self.x
+        expected = float(self.g @ d) + float(self.penalty @ (np.abs(u) - np.abs(self.x)))
+        return self.problem.flat(d.reshape(self.problem.r, -1)), expected
+
+
+def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
+    """Minimise F from theta, in float64; entries that the l1 penalty turns off are exactly 0."""
+    problem = problem.like(dtype=EXACT)
+    value, gradient = problem.loss_gradient(theta)
+    total, damping, idle, least = value + problem.l1_norm(theta), Damping(), 0, np.inf
+    for iteration in range(max_iter):
+        optimality = problem.optimality(theta, gradient)
+        report(iteration, total, optimality)
+        if stop(problem, theta, value, gradient):
+            return Result(theta, iteration)
+        direction, expected = Model(problem, theta, gradient, damping.share).direction()
+        blur, t = noise(problem, theta, total), 1.0
+        for _ in range(HALVINGS):
+            trial = theta + t * direction
+            now, slope = problem.loss_gradient(trial)
+            sum_now = now + problem.l1_norm(trial)
+            if sum_now <= total + 1e-4 * t * expected or (sum_now <= total + blur and -expected * t <= blur):
+                break
+            t *= 0.5 if np.isfinite(sum_now) else 0.1
+        else:
+            t = 0.0
+        more = damping.learn(t)
+        idle = 0 if t and (sum_now < total - rounding(problem, total) or optimality < 0.7 * least) else idle + 1
+        least = min(least, optimality)
+        if t:
+            theta, value, gradient, total = trial, now, slope, sum_now
+        if idle >= IDLE or not more:
+            return Result(theta, iteration + 1, stalled=True)
+    return Result(theta, max_iter)
