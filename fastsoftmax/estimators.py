@@ -23,6 +23,7 @@ from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.solvers import Outcome
 
 logger = logging.getLogger("fastsoftmax")
+SEPARABLE = "the data are separable and nothing is penalised: F has no minimum, and coefficients could grow without end"
 Array = NDArray[Any]
 
 
@@ -220,8 +221,13 @@ class SoftmaxRegression(SoftmaxClassifier):
     objective_ : float
         F.
     converged_ : bool
+        Whether they are at most tol; where float32 coefficients cannot hold a gradient that small, whether F is right
+        to tol and they are the optimum, rounded.
+    separable_ : bool
+        Without a penalty, whether F falls without end in some direction, as where a hyperplane parts the classes: then
+        there is no optimum, and larger coefficients are always better.
     solver_ : str
-        The solver that was used.
+        The solver that was used, or, where one made no progress, those that went on from there too.
 
     Notes
     -----
@@ -318,9 +324,16 @@ class SoftmaxRegression(SoftmaxClassifier):
         self.n_iter_ = np.array([max(min(1, self.max_iter), outcome.n_iter)], np.int32)
         self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap
         self.objective_, self.converged_, self.solver_ = outcome.value, outcome.converged, outcome.solver
+        self.separable_ = outcome.separable
+        if outcome.separable:
+            logger.warning("%s", SEPARABLE)
         if not outcome.converged:
             self._warn(outcome)
         return self
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:  # noqa: N803
+        text = str(super().__repr__(N_CHAR_MAX))
+        return f"{text}  # {SEPARABLE}" if getattr(self, "separable_", False) else text
 
     def _check_parameters(self) -> Penalty:
         if self.dual:
@@ -341,14 +354,16 @@ class SoftmaxRegression(SoftmaxClassifier):
     def _warn(self, outcome: Outcome) -> None:
         name = outcome.solver if self.solver == "auto" else self.solver
         gap = "" if np.isnan(outcome.gap) else f" and the duality gap {outcome.gap:.2g}"
-        if outcome.n_iter >= self.max_iter:
+        if outcome.why == "iterations":
             hint = "The max_iter was reached which means the coef_ did not converge. "
             hint += f"Increase the number of iterations (max_iter={self.max_iter})"
+        elif outcome.gap <= self.tol:
+            hint = "F is right to tol, by the gap, but rounding keeps the gradient from getting smaller"
         else:
-            hint = "Rounding allows no more"
+            hint = "Rounding allows no more: in float64 no step lowers F, which may be right where its proof is short"
         warnings.warn(
             f"{name} failed to converge after {outcome.n_iter} iteration(s): the largest gradient entry is "
-            f"{outcome.optimality:.2g}{gap}, tol={self.tol:g}. {hint}, increase tol, use float64 data, scale "
+            f"{outcome.optimality:.2g}{gap}, tol={self.tol:g}. {hint}; increase tol, use float64 data, scale "
             "the data (standardize=True) or choose a smaller C.",
             ConvergenceWarning,
             stacklevel=4,

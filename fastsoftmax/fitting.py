@@ -117,6 +117,11 @@ class Labels:
         )
 
 
+def strength(C: float, total: float) -> float:
+    """1 / (C S); of a C near 0 no more than float64 can count with: coef is 0 long before."""
+    return 1 / max(C * total, 1e-100) if math.isfinite(C) else 0.0
+
+
 def spread(design: Design, targets: CheckedTargets) -> tuple[Array, Array]:
     """(means, variances) of the raw columns, in two passes; those of constant columns are exactly 0."""
     weight = targets.kernel.weight
@@ -209,7 +214,7 @@ class Fit:
 
     def problem(self, C: float, l1_ratio: float) -> Problem:
         """With the penalty; what was factored for one is there for the next."""
-        share = 1 / (C * self.targets.total) if math.isfinite(C) else 0.0
+        share = strength(C, self.targets.total)
         return self.base.like(l1=l1_ratio * share, l2=(1 - l1_ratio) * share)
 
     def start(self) -> Array | None:
@@ -260,7 +265,7 @@ class Fit:
             every, shift = every[1:] - every[:1], shift[1:] - shift[:1]
         shift = shift.astype(coef.dtype)
         C, l1_ratio = self.penalty
-        share = 1 / (C * self.targets.total) if math.isfinite(C) else 0.0
+        share = strength(C, self.targets.total)
         problem = Problem(
             self.design, self.whole, self.c, l1=l1_ratio * share, l2=(1 - l1_ratio) * share, fit_intercept=True,
             binary=self.c == 2, dtype=np.float64,

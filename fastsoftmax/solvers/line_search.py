@@ -45,7 +45,7 @@ def search(
             high = t
             ratio = slope / (slope - now) if np.isfinite(now) and now > 0 else 0.3
             t = low + (t - low) * float(np.clip(ratio, 0.1, 0.7))
-        elif now < 0.9 * slope and high == np.inf and t < 1e3:
+        elif now < 0.9 * slope and high == np.inf and t < 1e3 and -t * slope > blur:
             best, low = (t, value, gradient), t
             t *= 4
         else:

@@ -123,10 +123,20 @@ def minimise(
             first = judge(start)
             if not outcome.value <= first.value:
                 outcome = first
-        why = ""
-        if not outcome.converged:
-            why = "iterations" if spent >= max_iter else "rounding"
-    return outcome._replace(n_iter=spent, solver=", ".join(names), why=why)
+        outcome = outcome._replace(n_iter=spent, solver=", ".join(names))
+        if not outcome.converged and spent < max_iter and judge.penalised and _weightless(judge.problem, outcome):
+            logger.info("the penalty is lost in the rounding of F: it is left out, and there is no gap")
+            free = minimise(problem.like(l1=0.0, l2=0.0), outcome.theta, "newton", tol, max_iter - spent, store, report)
+            return free._replace(n_iter=spent + free.n_iter, solver=outcome.solver)
+    why = "" if outcome.converged else "iterations" if spent >= max_iter else "rounding"
+    return outcome._replace(why=why)
+
+
+def _weightless(problem: Problem, outcome: Outcome) -> bool:
+    """Whether what is penalised is so little that F would be the same without: then no gap can be computed."""
+    coef = problem.split(outcome.theta)[0]
+    penalty = problem.l1_norm(outcome.theta) + 0.5 * float(np.einsum("ij,ij,j->", coef, coef, problem.penalty2))
+    return penalty <= 1e-14 * outcome.value
 
 
 def _run(problem: Problem, theta: Array, name: str, judge: Judge, max_iter: int, report: Report) -> Result:
