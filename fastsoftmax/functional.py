@@ -256,12 +256,12 @@ def _check_reduction(reduction: str, allowed: tuple[str, ...] = ("mean", "sum", 
         raise ValueError(f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}")
 
 
-def _mean_factor(targets: CheckedTargets, reduction: str, ignores: bool = False) -> float:
-    """1, or for a mean 1 / S; where rows may be ignored, nan for no rows."""
+def _mean_factor(targets: CheckedTargets, reduction: str, all_ignored: bool = False) -> float:
+    """1, or for a mean 1 / S; nan where all rows are ignored."""
     if reduction != "mean":
         return 1.0
     if targets.total == 0:
-        if ignores:
+        if all_ignored:
             return math.nan
         raise ValueError("there is no mean of no rows: X has none, or all weights are 0")
     return 1.0 / targets.total
@@ -283,8 +283,8 @@ def _as_rows(y: ArrayLike, sample_weight: ArrayLike | None, leading: tuple[int, 
     return target.reshape((n, c) if target.shape == (*leading, c) and c > 1 else n), weight
 
 
-def _without_ignored(y: ArrayLike, sample_weight: Any, n: int, ignore_index: Any) -> tuple[Any, Any]:
-    """Labels and weights where rows whose label is `ignore_index` are of class 0 and weigh nothing."""
+def _without_ignored(y: ArrayLike, sample_weight: Any, n: int, ignore_index: Any) -> tuple[Any, Any, bool]:
+    """Labels and weights where rows whose label is `ignore_index` are of class 0 and weigh nothing; whether all are."""
     try:
         ignored_label = operator.index(ignore_index)
     except TypeError:
@@ -294,9 +294,9 @@ def _without_ignored(y: ArrayLike, sample_weight: Any, n: int, ignore_index: Any
         raise ValueError(f"ignore_index is for labels, got probabilities of shape {labels.shape}: use sample_weight")
     ignored = (labels == ignored_label).reshape(-1)
     if labels.dtype.kind == "f" or labels.shape not in ((n,), (n, 1)) or not ignored.any():
-        return labels, sample_weight  # nothing to do, or to be refused
+        return labels, sample_weight, n == 0  # nothing to do, or to be refused
     weight = np.ones(n) if sample_weight is None else as_weight(sample_weight, n)
-    return np.where(ignored, 0, labels.reshape(-1)), np.where(ignored, 0.0, weight)
+    return np.where(ignored, 0, labels.reshape(-1)), np.where(ignored, 0.0, weight), bool(ignored.all())
 
 
 def _cross_entropy(
@@ -310,11 +310,11 @@ def _cross_entropy(
     leading, c = logits.shape[:-1], logits.shape[-1]
     n = math.prod(leading)
     flat = _jit.flat(np.require(logits, requirements=("C", "A")))
-    y, weight = _as_rows(y, sample_weight, leading, c)
+    (y, weight), all_ignored = _as_rows(y, sample_weight, leading, c), False
     if ignore_index is not None:
-        y, weight = _without_ignored(y, weight, n, ignore_index)
+        y, weight, all_ignored = _without_ignored(y, weight, n, ignore_index)
     targets = as_targets(y, n, c, flat.dtype, sample_weight=weight, label_smoothing=label_smoothing)
-    factor = _mean_factor(targets, reduction, ignore_index is not None)
+    factor = _mean_factor(targets, reduction, all_ignored)
     residual, losses = np.empty((n, c) if wanted else (0, c), flat.dtype), np.zeros(n)
     B = 0 if c >= sm.FEW else _rows_per_block(c, flat.itemsize)
     groups = n if B == 0 else -(-n // B)
@@ -361,8 +361,8 @@ def cross_entropy(
         "sum": sum of s_i CE_i; "mean": that divided by the sum of s_i; "none": s_i CE_i of each row.
     ignore_index : int, optional
         A label of rows that count for nothing, such as PyTorch's -100 for padding: their loss and gradient are 0, and
-        "mean" divides by the weights of the others. Where none are left, the mean is nan, as in PyTorch, and its
-        gradient 0.
+        "mean" divides by the weights of the others. Where all rows are padding, the mean is nan, as in PyTorch, and
+        its gradient 0.
 
     Returns
     -------
