@@ -154,7 +154,7 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         Returns
         -------
         SoftmaxModel
-            With two rows for two classes, w and -w halved: its softmax is the same.
+            With two rows for two classes, w and -w halved: its softmax is the same. It keeps `feature_names_in_`.
         """
         check_is_fitted(self)
         coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
@@ -166,7 +166,8 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         classes = self.classes_
         if classes.dtype == object and all(isinstance(label, str) for label in classes):
             classes = classes.astype(str)
-        return SoftmaxModel(coef, intercept, classes, {"estimator": type(self).__name__, **settings})
+        settings["estimator"], names = type(self).__name__, getattr(self, "feature_names_in_", None)
+        return SoftmaxModel(coef, intercept, classes, settings, names)
 
 
 class SoftmaxRegression(SoftmaxClassifier):
