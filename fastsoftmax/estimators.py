@@ -35,10 +35,8 @@ def _trusted(X: Any) -> None:
 
 def _dtypes(X: Any) -> list[Any]:
     """What X may be, the first of which anything else becomes: half precision float32, as in the functions."""
-    try:
-        common: Any = np.result_type(
-            *(str(kind).lower() for kind in X.dtypes)
-        )  # of a frame, whose names may be polars'
+    try:  # a frame, pandas' or polars'
+        common: Any = np.result_type(*{str(kind).lower() for kind in X.dtypes})
     except (AttributeError, TypeError, ValueError):
         common = getattr(X, "dtype", None)
     if isinstance(common, np.dtype) and common in (np.float16, np.float32):

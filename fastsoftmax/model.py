@@ -1,6 +1,7 @@
 """A trained model: coefficients, intercept, classes; and its file."""
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax import files
-from fastsoftmax.design import CSR, Design, as_design, unmasked
+from fastsoftmax.design import Design, as_design, unmasked
 from fastsoftmax.feature_names import Names, as_names, check_names
 from fastsoftmax.objective import SoftmaxObjective
 from fastsoftmax.targets import as_weight
@@ -264,19 +265,21 @@ class SoftmaxModel:
 
 
 def _refuse_not_finite(design: Design) -> None:
-    values = design.arrays()[0]
+    """NaN and infinities, by a ValueError that says where the first is."""
+    values, *sparse = design.arrays()
     if values.dtype.kind != "f":
         return
-    step = max(1, CHECKED // (design.m if values.ndim == 2 else 1))
+    if sparse:  # the entries of CSR: column indices, row pointers
+        values = values[: sparse[1][-1]]
+    step = max(1, CHECKED // math.prod(values.shape[1:]))
     for start in range(0, len(values), step):
         wrong = np.argwhere(~np.isfinite(values[start : start + step]))
         if len(wrong):
-            entry = start + int(wrong[0, 0])
-            row, column = entry, int(wrong[0, -1])
-            if isinstance(design, CSR):
-                row, column = int(np.searchsorted(design.indptr, entry, "right")) - 1, int(design.indices[entry])
-            value = values[entry] if values.ndim == 1 else values[entry, column]
-            raise ValueError(f"X must be finite, as check=True asks for, got {value} in row {row}, feature {column}")
+            at = (start + int(wrong[0, 0]), *wrong[0, 1:].tolist())
+            row, column = at if not sparse else (np.searchsorted(sparse[1], at[0], "right") - 1, sparse[0][at])
+            raise ValueError(
+                f"X must be finite, as check=True asks for, got {values[at]} in row {row}, feature {column}"
+            )
 
 
 def _classes(stored: Any) -> NDArray[Any]:

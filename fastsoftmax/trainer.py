@@ -359,14 +359,15 @@ def _named(y: ArrayLike, name: str) -> Array:
         array = array[:, 0]
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)
-    if array.ndim != 1 or array.dtype.kind not in "biufU" or array.dtype == np.longdouble:
+    wide = array.dtype.kind == "f" and array.dtype.itemsize > 8  # which no file of a model could hold
+    if array.ndim != 1 or array.dtype.kind not in "biufU" or wide:
         raise TypeError(
             f"{name} must hold integers, booleans or strings (n,), or probabilities (n, c), "
             f"got {array.dtype} of shape {array.shape}"
         )
-    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.rint(array))).all():
-        wrong = array[~(np.isfinite(array) & (array == np.rint(array)))][0]
-        raise ValueError(f"{name} must hold classes: floats that are whole numbers will do, got {wrong:g}")
+    broken = array[~(np.isfinite(array) & (array == np.rint(array)))] if array.dtype.kind == "f" else array[:0]
+    if len(broken):
+        raise ValueError(f"{name} must hold classes: floats that are whole numbers will do, got {broken[0]:g}")
     return array
 
 

@@ -219,6 +219,14 @@ def test_what_is_not_finite_is_refused_if_asked(rng, dtype, value):
                 call(Z, check=True)
 
 
+def test_what_no_row_of_a_sparse_matrix_has_is_not_looked_at(rng):
+    model = fs.SoftmaxModel(rng.standard_normal((3, 5)), np.zeros(3))
+    X = scipy.sparse.csr_array(rng.standard_normal((20, 5)))
+    expected = model.predict(X)
+    X.data, X.indices = np.r_[X.data, np.nan], np.r_[X.indices, X.indices[:1]]
+    np.testing.assert_array_equal(model.predict(X, check=True), expected)
+
+
 def test_integers_are_finite(rng):
     model = fs.SoftmaxModel(rng.standard_normal((3, 5)), np.zeros(3))
     for dtype in (np.uint8, np.int64, bool):
