@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -165,10 +166,12 @@ def train(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     loading = Background(lambda: _load(args.data))
+    from fastsoftmax.feature_names import check_names
     from fastsoftmax.model import SoftmaxModel
 
     model = SoftmaxModel.load(args.model)
     _, _, X_test, y_test = loading.result()
+    check_names(model.feature_names, X_test, type(model).__name__)
     report = _report(model, X_test, y_test) | {"sha256": model.sha256()}
     if args.json:
         print(json.dumps(report, indent=2))
@@ -297,6 +300,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A line, as for errors, whatever else `warnings.showwarning` is given."""
+    print(f"fastsoftmax: warning: {message}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 2 an error of the input, 130 an interruption."""
     args = parser().parse_args(argv)
@@ -306,7 +316,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         os.environ["NUMBA_NUM_THREADS"] = str(args.threads)
     try:
-        return int(args.run(args))
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return int(args.run(args))
     except KeyboardInterrupt:
         print("fastsoftmax: interrupted", file=sys.stderr)
         return 130

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastsoftmax.checkpoint import Checkpoint, State
 from fastsoftmax.descent import Descent
 from fastsoftmax.design import Design
+from fastsoftmax.feature_names import Names
 from fastsoftmax.kernels import updates
 from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.kernels.shuffle import shuffle
@@ -32,6 +33,7 @@ class Progress(NamedTuple):
 
     weights: dict[str, Array]
     stream: Any
+    feature_names: Names | None = None
 
     @property
     def steps(self) -> int:
@@ -68,7 +70,9 @@ class Run:
         stream: np.random.PCG64,
         callbacks: list[Callback],
         resume: Progress | None = None,
+        feature_names: Names | None = None,
     ) -> None:
+        self.feature_names = feature_names
         self.trainer, self.design, self.rows, self.classes = trainer, design, rows, classes
         self.held, self.stream, self.callbacks = held, stream, callbacks
         weight = checked.kernel.weight
@@ -187,9 +191,9 @@ class Run:
         """Make the weights as they are the trainer's model."""
         coef, intercept = self.descent.weights(self.averages)
         coef *= self.objective.scale
-        model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings())
+        model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings(), self.feature_names)
         self.trainer.model = model
-        self.trainer.progressed = Progress(self.descent.saved(), self.stream.state)
+        self.trainer.progressed = Progress(self.descent.saved(), self.stream.state, self.feature_names)
         return model
 
 

@@ -34,6 +34,18 @@ def _trusted(X: Any) -> None:
         check_sparse(X)
 
 
+def _dtypes(X: Any) -> list[Any]:
+    """What X may be, the first of which anything else becomes: half precision float32, as in the functions."""
+    try:  # a frame, pandas' or polars'
+        common: Any = np.result_type(*{str(kind).lower() for kind in X.dtypes})
+    except (AttributeError, TypeError, ValueError):
+        common = getattr(X, "dtype", None)
+    if isinstance(common, np.dtype) and common in (np.float16, np.float32):
+        return [np.float32]
+    stays = [np.uint8] if not hasattr(X, "dtypes") and common == np.uint8 else []
+    return [np.float64, np.float32, *stays]
+
+
 class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]
     """What estimators that end with coef_, intercept_ and classes_ have in common."""
 
@@ -54,15 +66,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
             raise
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
-        """Checked, in scikit-learn's words; uint8 stays."""
+        """Checked, in scikit-learn's words; uint8 stays, and float16 becomes float32."""
         _trusted(X)
         unmasked(y, "y")
         unmasked(sample_weight, "sample_weight")
         shape = np.shape(np.asarray(y))
-        raw = getattr(X, "dtype", None)
-        kinds = [np.float64, np.float32, np.uint8] if raw == np.uint8 else [np.float64, np.float32]
         X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=kinds, order="C", multi_output=len(shape) == 2 and shape[1] > 1,
+            self, X, y, accept_sparse="csr", dtype=_dtypes(X), order="C", multi_output=len(shape) == 2 and shape[1] > 1,
             accept_large_sparse=True, reset=reset,
         )  # fmt: skip
         if sample_weight is not None:
@@ -143,7 +153,7 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         Returns
         -------
         SoftmaxModel
-            With two rows for two classes, w and -w halved: its softmax is the same.
+            With two rows for two classes, w and -w halved: its softmax is the same. It keeps `feature_names_in_`.
         """
         check_is_fitted(self)
         coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
@@ -155,7 +165,8 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         classes = self.classes_
         if classes.dtype == object and all(isinstance(label, str) for label in classes):
             classes = classes.astype(str)
-        return SoftmaxModel(coef, intercept, classes, {"estimator": type(self).__name__, **settings})
+        settings["estimator"], names = type(self).__name__, getattr(self, "feature_names_in_", None)
+        return SoftmaxModel(coef, intercept, classes, settings, names)
 
 
 class SoftmaxRegression(SoftmaxClassifier):
@@ -205,7 +216,7 @@ class SoftmaxRegression(SoftmaxClassifier):
     Attributes
     ----------
     coef_ : ndarray of shape (c, m), or (1, m) for two classes
-        In the dtype of X; float64 for integers.
+        In the dtype of X; float32 for float16, float64 for integers.
     intercept_ : ndarray of shape (c,) or (1,)
         It sums to 0 over the classes.
     classes_ : ndarray of shape (c,)
@@ -295,7 +306,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n, m)
-            float32, float64 and uint8 are read as they are.
+            float32, float64 and uint8 are read as they are; float16 becomes float32, others float64.
         y : array-like of shape (n,) or (n, c)
             Labels, or target probabilities, whose rows sum to 1: then `classes_` is 0..c-1.
         sample_weight : array-like of shape (n,), optional

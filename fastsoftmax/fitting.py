@@ -106,12 +106,12 @@ class Labels:
         """Checked, with both kinds of weights."""
         c = len(self.classes)
         if class_weight is not None and not self.soft:
-            per_class = compute_class_weight(
-                class_weight, classes=self.classes, y=self.classes[self.codes], sample_weight=sample_weight
-            )
-            per_row = np.asarray(per_class, np.float64)[self.codes]
-            sample_weight = per_row if sample_weight is None else per_row * sample_weight
-            class_weight = None
+            y, balanced = self.classes[self.codes], isinstance(class_weight, str)
+            with np.errstate(divide="ignore"):  # a class whose rows weigh nothing: inf for balanced weights, here 0
+                class_weight = compute_class_weight(
+                    class_weight, classes=self.classes, y=y, sample_weight=sample_weight
+                )
+            class_weight = np.where(np.isinf(class_weight), 0.0, class_weight) if balanced else class_weight
         return as_targets(
             self.codes, n, c, dtype, sample_weight=sample_weight, class_weight=class_weight, label_smoothing=smoothing
         )

@@ -15,7 +15,7 @@ from fastsoftmax.kernels import cross_entropy as ce
 from fastsoftmax.kernels import softmax as sm
 from fastsoftmax.kernels.math import ordered_sum, sum_of_squares
 from fastsoftmax.objective import SoftmaxObjective
-from fastsoftmax.targets import CheckedTargets, as_labels, as_targets
+from fastsoftmax.targets import CheckedTargets, as_labels, as_targets, as_weight
 
 SLICE = 1 << 23  # elements of a call of a driver: some milliseconds
 Reduction = Literal["mean", "sum", "none"]
@@ -50,20 +50,30 @@ def _check_out(out: Floats, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Flo
     return out
 
 
-def _normalise(Z: ArrayLike, axis: int, out: Floats | None, mode: int) -> Floats:
-    """One of the three functions of `kernels.softmax` over any axis of any array."""
-    logits = _as_logits(Z)
-    if logits.ndim == 0:
+def _check_axis(axis: int | None, shape: tuple[int, ...]) -> int | None:
+    """The axis, counted from the front; None stands for all."""
+    if axis is None:
+        return None
+    if not shape:
         raise ValueError("Z must have at least one dimension, got a scalar")
     try:
-        axis = operator.index(axis)
+        number = operator.index(axis)
     except TypeError:
-        raise TypeError(f"axis must be an integer, got {axis!r}") from None
-    if not -logits.ndim <= axis < logits.ndim:
-        raise ValueError(f"axis must be from {-logits.ndim} to {logits.ndim - 1} for shape {logits.shape}, got {axis}")
-    axis %= logits.ndim
-    shape, c = logits.shape, logits.shape[axis]
-    shape_out = shape[:axis] + shape[axis + 1 :] if mode == sm.LOGSUMEXP else shape
+        raise TypeError(f"axis must be an integer or None, got {axis!r}") from None
+    if not -len(shape) <= number < len(shape):
+        raise ValueError(f"axis must be from {-len(shape)} to {len(shape) - 1} for shape {shape}, got {number}")
+    return number % len(shape)
+
+
+def _normalise(Z: ArrayLike, axis: int | None, out: Floats | None, mode: int, keepdims: bool = False) -> Floats:
+    """One of the three functions of `kernels.softmax` over any axis of any array, or over all of them."""
+    logits = _as_logits(Z)
+    shape, axis = logits.shape, _check_axis(axis, logits.shape)
+    c, inner = (logits.size, 1) if axis is None else (shape[axis], math.prod(shape[axis + 1 :]))
+    reduced = tuple(1 if axis in (None, k) else size for k, size in enumerate(shape))
+    if not keepdims:
+        reduced = () if axis is None else shape[:axis] + shape[axis + 1 :]
+    shape_out = reduced if mode == sm.LOGSUMEXP else shape
     result = np.empty(shape_out, logits.dtype) if out is None else _check_out(out, shape, logits.dtype)
     if c == 0:
         raise ValueError(f"Z has no class along axis {axis}: shape {shape}")
@@ -72,7 +82,7 @@ def _normalise(Z: ArrayLike, axis: int, out: Floats | None, mode: int) -> Floats
     if out is not None and out is not logits and np.may_share_memory(out, logits):
         same = out.ctypes.data == logits.ctypes.data and logits.flags.c_contiguous
         logits = logits if same else logits.copy()
-    flat, inner = _jit.flat(np.require(logits, requirements=("C", "A"))), math.prod(shape[axis + 1 :])
+    flat = _jit.flat(np.require(logits, requirements=("C", "A")))
     B = 0 if inner == 1 and c >= sm.FEW else _rows_per_block(c, flat.itemsize)
     rows = flat.size // c
     groups = rows if B == 0 else -(-rows // B) if inner == 1 else rows // inner * -(-inner // B)
@@ -87,15 +97,15 @@ def _normalise(Z: ArrayLike, axis: int, out: Floats | None, mode: int) -> Floats
     return result
 
 
-def softmax(Z: ArrayLike, axis: int = -1, out: Floats | None = None) -> Floats:
+def softmax(Z: ArrayLike, axis: int | None = -1, out: Floats | None = None) -> Floats:
     """exp(Z) divided by its sum along an axis, the maximum subtracted first.
 
     Parameters
     ----------
     Z : array-like of any shape
         Logits. float32 and float64 are kept, float16 becomes float32, integers become float64.
-    axis : int, default -1
-        The axis of the classes.
+    axis : int or None, default -1
+        The axis of the classes; None: all entries of Z are classes of one row.
     out : ndarray, optional
         Written to and returned: C-contiguous, of the shape and dtype of the result. It may be Z itself.
 
@@ -126,15 +136,15 @@ def softmax(Z: ArrayLike, axis: int = -1, out: Floats | None = None) -> Floats:
     return _normalise(Z, axis, out, sm.SOFTMAX)
 
 
-def log_softmax(Z: ArrayLike, axis: int = -1, out: Floats | None = None) -> Floats:
+def log_softmax(Z: ArrayLike, axis: int | None = -1, out: Floats | None = None) -> Floats:
     """The logarithm of the softmax, without ever taking that of a probability.
 
     Parameters
     ----------
     Z : array-like of any shape
         Logits; dtypes as in `softmax`.
-    axis : int, default -1
-        The axis of the classes.
+    axis : int or None, default -1
+        The axis of the classes; None: all entries of Z are classes of one row.
     out : ndarray, optional
         Written to and returned, as in `softmax`.
 
@@ -158,25 +168,32 @@ def log_softmax(Z: ArrayLike, axis: int = -1, out: Floats | None = None) -> Floa
     return _normalise(Z, axis, out, sm.LOG_SOFTMAX)
 
 
-def logsumexp(Z: ArrayLike, axis: int = -1) -> Floats:
+def logsumexp(Z: ArrayLike, axis: int | None = -1, *, keepdims: bool = False) -> Floats:
     """log(sum(exp(Z))) along an axis, the maximum subtracted first.
 
     Parameters
     ----------
     Z : array-like of any shape
         Logits; dtypes as in `softmax`.
-    axis : int, default -1
-        The axis of the classes.
+    axis : int or None, default -1
+        The axis of the classes; None: all of Z.
+    keepdims : bool, default False
+        Keep what is summed over as axes of length 1, as in `scipy.special.logsumexp`.
 
     Returns
     -------
     ndarray
-        Of the shape of Z without `axis`; -inf for a row of -inf alone, +inf for one with +inf, NaN for one with NaN.
+        Of the shape of Z without `axis`, unless `keepdims`; -inf for a row of -inf alone, +inf for one with +inf, NaN
+        for one with NaN.
 
     Raises
     ------
     TypeError, ValueError
         As in `softmax`.
+
+    Notes
+    -----
+    No chain of additions is long, whatever the dtype: 1e7 float32 logits are as accurate as ten.
 
     Examples
     --------
@@ -185,7 +202,7 @@ def logsumexp(Z: ArrayLike, axis: int = -1) -> Floats:
     >>> fs.logsumexp(np.array([[0.0, 0.0], [1e4, 1e4]])).round(4)
     array([6.93100000e-01, 1.00006931e+04])
     """
-    return _normalise(Z, axis, None, sm.LOGSUMEXP)
+    return _normalise(Z, axis, None, sm.LOGSUMEXP, bool(keepdims))
 
 
 def one_hot(y: ArrayLike, n_classes: int | None = None, dtype: DTypeLike = np.float32) -> Floats:
@@ -239,26 +256,65 @@ def _check_reduction(reduction: str, allowed: tuple[str, ...] = ("mean", "sum", 
         raise ValueError(f"reduction must be one of {', '.join(map(repr, allowed))}, got {reduction!r}")
 
 
-def _mean_factor(targets: CheckedTargets, reduction: str) -> float:
-    """1, or for a mean 1 / S."""
+def _mean_factor(targets: CheckedTargets, reduction: str, all_ignored: bool = False) -> float:
+    """1, or for a mean 1 / S; nan where all rows are ignored."""
     if reduction != "mean":
         return 1.0
     if targets.total == 0:
+        if all_ignored:
+            return math.nan
         raise ValueError("there is no mean of no rows: X has none, or all weights are 0")
     return 1.0 / targets.total
 
 
+def _as_rows(y: ArrayLike, sample_weight: ArrayLike | None, leading: tuple[int, ...], c: int) -> tuple[Any, Any]:
+    """y and sample_weight as those of rows: what has the leading shape of the logits loses it."""
+    if len(leading) == 1:
+        return y, sample_weight
+    n, target, weight = math.prod(leading), as_array(y, "y"), sample_weight
+    if target.shape not in (leading, (*leading, c)):
+        expected = f"{leading} for labels or {(*leading, c)} for probabilities"
+        raise ValueError(f"y must be of shape {expected}, as Z is of shape {(*leading, c)}, got {target.shape}")
+    if weight is not None:
+        weight = as_array(weight, "sample_weight")
+        if weight.shape not in ((), leading):
+            raise ValueError(f"sample_weight must be of shape {leading}, one weight a label, got {weight.shape}")
+        weight = weight.reshape(-1) if weight.shape else weight
+    return target.reshape((n, c) if target.shape == (*leading, c) and c > 1 else n), weight
+
+
+def _without_ignored(y: ArrayLike, sample_weight: Any, n: int, ignore_index: Any) -> tuple[Any, Any, bool]:
+    """Labels and weights where rows whose label is `ignore_index` are of class 0 and weigh nothing; whether all are."""
+    try:
+        ignored_label = operator.index(ignore_index)
+    except TypeError:
+        raise TypeError(f"ignore_index must be an integer or None, got {ignore_index!r}") from None
+    labels = as_array(y, "y")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise ValueError(f"ignore_index is for labels, got probabilities of shape {labels.shape}: use sample_weight")
+    ignored = (labels == ignored_label).reshape(-1)
+    if labels.dtype.kind == "f" or labels.shape not in ((n,), (n, 1)) or not ignored.any():
+        return labels, sample_weight, n == 0  # nothing to do, or to be refused
+    weight = np.ones(n) if sample_weight is None else as_weight(sample_weight, n)
+    return np.where(ignored, 0, labels.reshape(-1)), np.where(ignored, 0.0, weight), bool(ignored.all())
+
+
 def _cross_entropy(
-    Z: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, label_smoothing: float, reduction: str, wanted: bool
-) -> tuple[Any, Floats]:
+    Z: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, label_smoothing: float, reduction: str,
+    ignore_index: int | None, wanted: bool,
+) -> tuple[Any, Floats]:  # fmt: skip
     _check_reduction(reduction)
     logits = _as_logits(Z)
-    if logits.ndim != 2 or logits.shape[1] == 0:
-        raise ValueError(f"Z must be of shape (n, c), got {logits.shape}")
-    n, c = logits.shape
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"Z must be of shape (n, c), or (..., c), with at least one class, got {logits.shape}")
+    leading, c = logits.shape[:-1], logits.shape[-1]
+    n = math.prod(leading)
     flat = _jit.flat(np.require(logits, requirements=("C", "A")))
-    targets = as_targets(y, n, c, flat.dtype, sample_weight=sample_weight, label_smoothing=label_smoothing)
-    factor = _mean_factor(targets, reduction)
+    (y, weight), all_ignored = _as_rows(y, sample_weight, leading, c), False
+    if ignore_index is not None:
+        y, weight, all_ignored = _without_ignored(y, weight, n, ignore_index)
+    targets = as_targets(y, n, c, flat.dtype, sample_weight=weight, label_smoothing=label_smoothing)
+    factor = _mean_factor(targets, reduction, all_ignored)
     residual, losses = np.empty((n, c) if wanted else (0, c), flat.dtype), np.zeros(n)
     B = 0 if c >= sm.FEW else _rows_per_block(c, flat.itemsize)
     groups = n if B == 0 else -(-n // B)
@@ -274,8 +330,9 @@ def _cross_entropy(
         ce.cross_entropy_all(
             workers, pointer, flat, c, B, kernel, factor, first, last, bias, block, index, stats, logs, losses, out
         )
+    residual = residual.reshape(logits.shape) if wanted else residual
     if reduction == "none":
-        return losses, residual
+        return losses.reshape(leading), residual
     return ordered_sum(losses) * factor, residual
 
 
@@ -286,31 +343,37 @@ def cross_entropy(
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
+    ignore_index: int | None = None,
 ) -> Any:
     """Cross-entropy of logits and targets.
 
     Parameters
     ----------
-    Z : array-like of shape (n, c)
-        Logits; dtypes as in `softmax`.
-    y : array-like of shape (n,), (n, 1) or (n, c)
+    Z : array-like of shape (n, c), or (..., c)
+        Logits; dtypes as in `softmax`. For sequences: (batch, length, classes).
+    y : array-like of shape (n,), (n, 1) or (n, c); or (...) or (..., c)
         Integer labels, or target probabilities, whose rows sum to 1.
-    sample_weight : array-like of shape (n,), optional
+    sample_weight : array-like of shape (n,), or (...), optional
         Weights s_i. A row of weight 0 counts for nothing, whatever it holds.
     label_smoothing : float, default 0.0
         epsilon: targets become (1 - epsilon) Y + epsilon / c.
     reduction : {"mean", "sum", "none"}, default "mean"
         "sum": sum of s_i CE_i; "mean": that divided by the sum of s_i; "none": s_i CE_i of each row.
+    ignore_index : int, optional
+        A label of rows that count for nothing, such as PyTorch's -100 for padding: their loss and gradient are 0, and
+        "mean" divides by the weights of the others. Where all rows are padding, the mean is nan, as in PyTorch, and
+        its gradient 0.
 
     Returns
     -------
-    float, or ndarray of shape (n,) and dtype float64
+    float, or ndarray of shape (n,), or (...), and dtype float64
         In float64 whatever Z is. +inf for a label on a class of logit -inf.
 
     Raises
     ------
     TypeError, ValueError
-        If shapes, labels, probabilities or weights are wrong, or there is no row to take a mean of.
+        If shapes, labels, probabilities or weights are wrong, `ignore_index` is given along with probabilities, or
+        there is no row to take a mean of.
 
     Examples
     --------
@@ -318,8 +381,14 @@ def cross_entropy(
     >>> import fastsoftmax as fs
     >>> round(fs.cross_entropy(np.zeros((2, 4)), [0, 3]), 6)  # log 4
     1.386294
+
+    Two sequences of three words of a vocabulary of four; the second sequence ends in padding:
+
+    >>> y = np.array([[0, 3, 1], [2, -100, -100]])
+    >>> round(fs.cross_entropy(np.zeros((2, 3, 4)), y, ignore_index=-100), 6)
+    1.386294
     """
-    return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, False)[0]
+    return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, ignore_index, False)[0]
 
 
 def cross_entropy_gradient(
@@ -329,19 +398,20 @@ def cross_entropy_gradient(
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
+    ignore_index: int | None = None,
 ) -> tuple[Any, Floats]:
     """Cross-entropy and its gradient in the logits, in one pass.
 
     Parameters
     ----------
-    Z, y, sample_weight, label_smoothing, reduction
+    Z, y, sample_weight, label_smoothing, reduction, ignore_index
         As in `cross_entropy`.
 
     Returns
     -------
-    loss : float, or ndarray of shape (n,)
+    loss : float, or ndarray of shape (n,), or (...)
         As in `cross_entropy`.
-    dZ : ndarray of shape (n, c)
+    dZ : ndarray of the shape of Z
         softmax(Z) - Y, weighted, and divided by the sum of the weights for "mean"; in the dtype of the logits.
 
     Raises
@@ -357,7 +427,7 @@ def cross_entropy_gradient(
     >>> dZ
     array([[-0.5,  0.5]])
     """
-    return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, True)
+    return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, ignore_index, True)
 
 
 # ---- softmax regression

@@ -1,8 +1,10 @@
 """A trained model: coefficients, intercept, classes; and its file."""
 
 import hashlib
+import math
 import os
 import re
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -10,11 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax import files
-from fastsoftmax.design import as_design, unmasked
+from fastsoftmax.design import Design, as_design, unmasked
+from fastsoftmax.feature_names import Names, as_names, check_names
 from fastsoftmax.objective import SoftmaxObjective
 from fastsoftmax.targets import as_weight
 
 FORMAT, VERSION = "fastsoftmax.SoftmaxModel", "1"
+CHECKED = 1 << 16  # entries of X at a time, while they are in cache
 
 
 class ModelFileError(files.FileError):
@@ -33,6 +37,10 @@ class SoftmaxModel:
         What `predict` returns: integers, strings, floats or booleans; by default 0..c - 1.
     settings : dict, optional
         How it was trained; written to the file, as JSON.
+    feature_names : sequence of str, optional
+        The columns of the X that it was trained on, where they had names of strings (pandas, polars). A frame
+        that is to be predicted must have the same in the same order. As in scikit-learn, it is a warning if only one
+        of the two has names.
 
     Raises
     ------
@@ -48,12 +56,15 @@ class SoftmaxModel:
     array(['a'], dtype='<U1')
     """
 
+    feature_names: Names | None = None  # also of what was pickled when there were none
+
     def __init__(
         self,
         coef: NDArray[Any],
         intercept: NDArray[Any],
         classes: ArrayLike | None = None,
         settings: dict[str, Any] | None = None,
+        feature_names: Sequence[str] | Names | None = None,
     ) -> None:
         for values, name in ((coef, "coef"), (intercept, "intercept"), (classes, "classes")):
             unmasked(values, name)
@@ -74,6 +85,11 @@ class SoftmaxModel:
             raise ValueError(f"classes must be {len(self.coef)} numbers or strings, got {self.classes!r}")
         if len(self.coef) < 2 or len(np.unique(self.classes)) < len(self.coef):
             raise ValueError(f"classes must be 2 or more, none twice, got {self.classes!r}")
+        if feature_names is not None:
+            names = [] if isinstance(feature_names, str) else list(feature_names)
+            if len(names) != self.coef.shape[1] or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"feature_names must be {self.coef.shape[1]} strings, got {feature_names!r}")
+            self.feature_names = as_names(names)
 
     def __repr__(self) -> str:
         c, m = self.coef.shape
@@ -92,19 +108,25 @@ class SoftmaxModel:
             digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
-    def _objective(self, X: Any) -> SoftmaxObjective:
+    def _objective(self, X: Any, check: bool = False) -> SoftmaxObjective:
+        check_names(self.feature_names, X, type(self).__name__)
         design = as_design(X)
         c, m = self.coef.shape
         if design.m != m:
             raise ValueError(f"the model has {m} features, X has {design.m}")
+        if check:
+            _refuse_not_finite(design)
         return SoftmaxObjective(design, c)
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any, *, check: bool = False) -> NDArray[Any]:
         """The most probable class of each row; of equals the first.
 
         Parameters
         ----------
         X : array-like of shape (n, m)
+            A row with NaN, whose probabilities are all NaN, is of the first class; so may be one with infinities.
+        check : bool, default False
+            Refuse X with NaN or infinities, which takes another look at all of it.
 
         Returns
         -------
@@ -114,16 +136,24 @@ class SoftmaxModel:
         Raises
         ------
         ValueError
-            If X has another number of features.
-        """
-        return self.classes[self._objective(X).predict(self.coef, self.intercept)]
+            If X has another number of features, or other names of them, or `check` finds what is not finite.
 
-    def predict_proba(self, X: Any) -> NDArray[Any]:
+        Warns
+        -----
+        UserWarning
+            If only one of X and the model has names of features.
+        """
+        return self.classes[self._objective(X, check).predict(self.coef, self.intercept)]
+
+    def predict_proba(self, X: Any, *, check: bool = False) -> NDArray[Any]:
         """The probabilities of the classes.
 
         Parameters
         ----------
         X : array-like of shape (n, m)
+            A row with NaN has probabilities of NaN; so may one with infinities.
+        check : bool, default False
+            Refuse X with NaN or infinities, which takes another look at all of it.
 
         Returns
         -------
@@ -133,9 +163,14 @@ class SoftmaxModel:
         Raises
         ------
         ValueError
-            If X has another number of features.
+            If X has another number of features, or other names of them, or `check` finds what is not finite.
+
+        Warns
+        -----
+        UserWarning
+            If only one of X and the model has names of features.
         """
-        return self._objective(X).predict_proba(self.coef, self.intercept)
+        return self._objective(X, check).predict_proba(self.coef, self.intercept)
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The accuracy: the share of rows, by weight, whose class is predicted.
@@ -154,7 +189,7 @@ class SoftmaxModel:
         Raises
         ------
         ValueError
-            If the shapes do not fit.
+            If the shapes do not fit, or X has other names of features.
         """
         truth, predicted = np.asarray(unmasked(y, "y")), self.predict(X)
         truth = truth[:, 0] if truth.ndim == 2 and truth.shape[1] == 1 else truth
@@ -184,7 +219,10 @@ class SoftmaxModel:
         short = np.array(values) if self.classes.dtype.kind == "U" else self.classes  # no wider than its longest
         classes = {"dtype": short.dtype.str, "values": values}
         arrays = {"coef": self.coef, "intercept": self.intercept}
-        files.save(path, FORMAT, VERSION, arrays, {"classes": classes, "settings": self.settings})
+        facts: dict[str, Any] = {"classes": classes, "settings": self.settings}
+        if self.feature_names is not None:
+            facts["feature_names"] = self.feature_names.tolist()
+        files.save(path, FORMAT, VERSION, arrays, facts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], max_bytes: int = files.MAX_BYTES) -> "SoftmaxModel":
@@ -216,11 +254,32 @@ class SoftmaxModel:
                 raise ValueError(f"it holds {sorted(arrays)} in place of coef and intercept")
             if not isinstance(facts["settings"], dict):
                 raise TypeError("its settings are no object")
-            return cls(arrays["coef"], arrays["intercept"], _classes(facts["classes"]), facts["settings"])
+            names = facts.get("feature_names")
+            if not isinstance(names, list | None):
+                raise TypeError("its names of features are no list")
+            return cls(arrays["coef"], arrays["intercept"], _classes(facts["classes"]), facts["settings"], names)
         except files.FileError as error:
             raise ModelFileError(str(error)) from error
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path}: a damaged model: {error}") from error
+
+
+def _refuse_not_finite(design: Design) -> None:
+    """NaN and infinities, by a ValueError that says where the first is."""
+    values, *sparse = design.arrays()
+    if values.dtype.kind != "f":
+        return
+    if sparse:  # the entries of CSR: column indices, row pointers
+        values = values[: sparse[1][-1]]
+    step = max(1, CHECKED // math.prod(values.shape[1:]))
+    for start in range(0, len(values), step):
+        wrong = np.argwhere(~np.isfinite(values[start : start + step]))
+        if len(wrong):
+            at = (start + int(wrong[0, 0]), *wrong[0, 1:].tolist())
+            row, column = at if not sparse else (np.searchsorted(sparse[1], at[0], "right") - 1, sparse[0][at])
+            raise ValueError(
+                f"X must be finite, as check=True asks for, got {values[at]} in row {row}, feature {column}"
+            )
 
 
 def _classes(stored: Any) -> NDArray[Any]:

@@ -88,7 +88,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
     Attributes
     ----------
     coef_ : ndarray of shape (c, m), or (1, m) for two classes
-        In the dtype of X; float64 for integers.
+        In the dtype of X; float32 for float16, float64 for integers.
     intercept_ : ndarray of shape (c,) or (1,)
     classes_ : ndarray of shape (c,)
     n_iter_ : int

@@ -58,7 +58,13 @@ def _as_soft(y: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> NDArray[A
     sums = soft.sum(1, dtype=np.float64)
     wrong = np.flatnonzero(~(np.abs(sums - 1) <= SUM_TOLERANCE))
     if wrong.size:
-        raise ValueError(f"target probabilities must sum to 1 in each row; row {wrong[0]} sums to {sums[wrong[0]]:g}")
+        row, total = wrong[0], sums[wrong[0]]
+        if ((soft == 0) | (soft == 1)).all():
+            raise ValueError(
+                f"multilabel targets are not supported: row {row} of y marks {total:g} classes where 1 is expected; "
+                "give one label a row, or probabilities whose rows sum to 1"
+            )
+        raise ValueError(f"target probabilities must sum to 1 in each row; row {row} sums to {total:g}")
     return soft if (sums == 1).all() else (soft / sums[:, None]).astype(dtype)
 
 
@@ -71,7 +77,7 @@ def as_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
         raise ValueError(f"sample_weight must be of shape ({n},), one weight a row, got {weight.shape}")
     if not (np.isfinite(weight) & (weight >= 0)).all():
         raise ValueError("sample_weight must be finite and not negative")
-    if n and not np.isfinite(weight.max() * float(n)):
+    if n and not float(weight.max()) * n < np.inf:
         raise ValueError(f"sample_weight is so large that its sum may overflow: its largest is {weight.max():g}")
     return weight
 
@@ -92,8 +98,11 @@ def _class_weights(class_weight: ClassWeight, counts: NDArray[np.float64]) -> ND
             raise ValueError(f"class_weight names classes that are not in 0..{c - 1}: {unknown}")
         class_weight = [float(class_weight.get(k, 1.0)) for k in range(c)]
     weights = np.asarray(as_array(class_weight, "class_weight"), np.float64)  # type: ignore[arg-type]
-    if weights.shape != (c,) or not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(f"class_weight must be {c} finite numbers that are not negative")
+    if weights.shape != (c,):
+        raise ValueError(f"class_weight must be {c} finite numbers, one a class, got shape {weights.shape}")
+    wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
+    if wrong.size:
+        raise ValueError(f"class_weight must be {c} finite numbers that are not negative, got {wrong[0]:g}")
     return weights
 
 
@@ -195,6 +204,9 @@ def as_targets(
             per_row = np.zeros(n)
             for k in range(n_classes):  # in order: NumPy's own sums depend on the CPU
                 per_row += per_class[k] * soft[:, k]
-        weight = per_row * weight if weight.size else per_row
+        with np.errstate(over="ignore"):
+            weight = per_row * weight if weight.size else per_row
+        if n and not float(weight.max()) * n < np.inf:
+            raise ValueError(f"class_weight is so large that the sum of weights may overflow: up to {weight.max():g}")
     kernel = Targets(_jit.flat(labels), _jit.flat(soft), weight, float(label_smoothing))
     return CheckedTargets(kernel, n)

@@ -12,6 +12,7 @@ from fastsoftmax.checkpoint import Checkpoint, digest_of, fingerprint
 from fastsoftmax.defaults import OPTIMIZERS
 from fastsoftmax.design import Design, as_design, compute_dtype, unmasked
 from fastsoftmax.epochs import Callback, Progress, Record, Run, Validation
+from fastsoftmax.feature_names import Names, check_names, names_of
 from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective import SoftmaxObjective
@@ -176,9 +177,9 @@ class Trainer:
         Parameters
         ----------
         X : array-like of shape (n, m)
-            float32, float64 or uint8 are read as they are.
+            float32, float64 or uint8 are read as they are. The model keeps the names of columns of a frame.
         y : array-like of shape (n,), (n, 1) or (n, c)
-            Labels, of integers or strings, or target probabilities.
+            Labels, of integers (floats that are whole numbers will do) or strings, or target probabilities.
         sample_weight : array-like of shape (n,), optional
         class_weight : dict, "balanced" or array-like of shape (c,), optional
             A dict maps labels to weights; classes that it does not name have 1.
@@ -188,7 +189,7 @@ class Trainer:
             Each is called after each epoch with its record, an entry of `history`; True stops.
         resume : Progress, optional
             `trainer.progressed` of an earlier fit over the same classes and features, to go on from: weights, moments,
-            number of steps, and the stream of random numbers.
+            number of steps, the stream of random numbers, and the names of columns.
         checkpoint : path-like, optional
             Where the fit is, is written there after each epoch; if the file is there, the fit goes on from it. A run
             that was killed, and goes on, ends with the same bytes as one that was not. Callbacks are called after it is
@@ -202,7 +203,7 @@ class Trainer:
         Raises
         ------
         TypeError, ValueError
-            If something is wrong with the data.
+            If something is wrong with the data, or columns of validation rows or of `resume` have other names.
         FloatingPointError
             If the loss is no longer finite; `model` then holds the weights before that epoch.
         CheckpointError
@@ -210,6 +211,7 @@ class Trainer:
         OSError
             If `checkpoint` cannot be written.
         """
+        names = self._names(X, resume)
         design = as_design(X, self.scale)
         classes, targets_y, weight_of = self._encode(y, class_weight)
         dtype = compute_dtype(self.dtype, design)
@@ -217,10 +219,11 @@ class Trainer:
             targets_y, design.n, len(classes), dtype, sample_weight=sample_weight, class_weight=weight_of,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
-        held = None if validation is None else self._given_validation(validation, design, classes, dtype)
+        held = None if validation is None else self._given_validation(validation, design, classes, dtype, names)
         return self.fit_checked(
-            design, checked, classes, dtype, held=held, callbacks=callbacks, resume=resume, checkpoint=checkpoint
-        )
+            design, checked, classes, dtype, held=held, callbacks=callbacks, resume=resume, checkpoint=checkpoint,
+            feature_names=names,
+        )  # fmt: skip
 
     def fit_checked(
         self,
@@ -233,6 +236,7 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         resume: Progress | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        feature_names: Names | None = None,
     ) -> SoftmaxModel:
         """As `fit`, on a design and targets of these classes that were checked before."""
         dtype = compute_dtype(dtype, design)
@@ -244,9 +248,11 @@ class Trainer:
             rows, held = self._split(design, checked, rows, len(classes), stream)
         if len(rows) == 0:
             raise ValueError("there is no row to train on: X has none, or all weights are 0")
-        run = Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks), resume)
+        run = Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks), resume, feature_names)
         if checkpoint is not None:
             identity = self._identity(design, checked, classes, dtype, held, resume)
+            if feature_names is not None:
+                identity["feature_names"] = feature_names.tolist()
             run.go_on_from(Checkpoint(checkpoint, identity, self.epochs))
         return run.run()
 
@@ -262,11 +268,18 @@ class Trainer:
             part = held.objective
             identity["validation"] = fingerprint(part.design, CheckedTargets(part.targets, part.design.n), c)
         if resume is not None:
-            identity["resume"] = digest_of(*resume)
+            identity["resume"] = digest_of(resume.weights, resume.stream)
         if callable(self.schedule):  # what it does, not what it is called
             rates = learning_rates(self.schedule, self.learning_rate, 0, 5, 100, 10)
             identity["schedule"] = [*rates.tolist(), *learning_rates(self.schedule, 1.0, 95, 100, 100, 10).tolist()]
         return identity
+
+    def _names(self, X: Any, resume: Progress | None) -> Names | None:
+        """The names of the columns of X, or of those that an earlier fit began with."""
+        if resume is None:
+            return names_of(X)
+        check_names(resume.feature_names, X, type(self).__name__)
+        return resume.feature_names
 
     def _encode(self, y: ArrayLike, class_weight: ClassWeight) -> tuple[Array, Array, ClassWeight]:
         """The classes, the targets as integers or probabilities, and the weights by integer."""
@@ -285,10 +298,11 @@ class Trainer:
         return classes, codes.reshape(-1), class_weight
 
     def _given_validation(
-        self, validation: tuple[Any, ...], design: Design, classes: Array, dtype: np.dtype[Any]
+        self, validation: tuple[Any, ...], design: Design, classes: Array, dtype: np.dtype[Any], names: Names | None
     ) -> Validation:
         if len(validation) not in (2, 3):
             raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} values")
+        check_names(names, validation[0], type(self).__name__)
         other = as_design(validation[0], self.scale)
         if other.m != design.m:
             raise ValueError(f"X has {design.m} features, the validation rows have {other.m}")
@@ -345,11 +359,15 @@ def _named(y: ArrayLike, name: str) -> Array:
         array = array[:, 0]
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)
-    if array.ndim != 1 or array.dtype.kind not in "biuU":
+    wide = array.dtype.kind == "f" and array.dtype.itemsize > 8  # which no file of a model could hold
+    if array.ndim != 1 or array.dtype.kind not in "biufU" or wide:
         raise TypeError(
             f"{name} must hold integers, booleans or strings (n,), or probabilities (n, c), "
             f"got {array.dtype} of shape {array.shape}"
         )
+    broken = array[~(np.isfinite(array) & (array == np.rint(array)))] if array.dtype.kind == "f" else array[:0]
+    if len(broken):
+        raise ValueError(f"{name} must hold classes: floats that are whole numbers will do, got {broken[0]:g}")
     return array
 
 

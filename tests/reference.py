@@ -31,6 +31,23 @@ def cross_entropy(Z, y, sample_weight=None, smoothing=0.0):
     return -s * (Y * log_softmax(Z)).sum(1), s[:, None] * (softmax(Z) - Y)
 
 
+def padded_cross_entropy(Z, y, ignore_index, sample_weight=None, smoothing=0.0, reduction="mean"):
+    """(loss, dZ) of logits (..., c) and labels (...), row by row as the words of PyTorch's CrossEntropyLoss say."""
+    losses, dZ, divisor = np.zeros(y.shape), np.zeros(Z.shape), 0.0
+    for at in np.ndindex(y.shape):
+        if y[at] == ignore_index:
+            continue
+        z, s = np.asarray(Z[at], np.float64), 1.0 if sample_weight is None else float(sample_weight[at])
+        target = (1 - smoothing) * (np.arange(len(z)) == y[at]) + smoothing / len(z)
+        losses[at], dZ[at] = -s * target @ log_softmax(z), s * (softmax(z) - target)
+        divisor += s
+    if reduction == "none":
+        return losses, dZ
+    if reduction == "sum":
+        return losses.sum(), dZ
+    return (losses.sum() / divisor, dZ / divisor) if divisor else (np.nan, dZ)
+
+
 def loss_gradient(X, y, coef, intercept=None, sample_weight=None, smoothing=0.0, l2=0.0, scale=1.0, mean=True):
     X, coef = np.asarray(X, np.float64) * scale, np.asarray(coef, np.float64)
     b = np.zeros(len(coef)) if intercept is None else np.asarray(intercept, np.float64)

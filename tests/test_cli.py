@@ -218,3 +218,19 @@ def test_a_checkpoint_of_the_command_line(capsys, folder, tmp_path):
     code, _, err = run(capsys, *command, "--lr", 0.1)
     assert code == 2
     assert "a checkpoint of another run, which had other learning_rate (0.003, now 0.1); delete it" in err
+
+
+@pytest.mark.filterwarnings("always")
+def test_images_for_a_model_with_names(capsys, folder, tmp_path):
+    """Images have no names of columns: one line says so, and the answer is that of a model without."""
+    X, y, _, y_test = fs.datasets.load_idx(folder)
+    plain = fs.Trainer(3, 20, learning_rate=0.2, scale=1 / 255).fit(X, y)
+    names = [f"pixel {k}" for k in range(X.shape[1])]
+    fs.SoftmaxModel(plain.coef, plain.intercept, plain.classes, feature_names=names).save(tmp_path / "m")
+    said = "fastsoftmax: warning: X does not have valid feature names, but SoftmaxModel was fitted with feature names\n"
+    code, out, err = run(capsys, "predict", tmp_path / "m", folder / "t10k-images-idx3-ubyte.gz")
+    assert (code, err) == (0, said)
+    assert out.split() == [str(k) for k in y_test]
+    code, out, err = run(capsys, "evaluate", tmp_path / "m", "--data", folder, "--json")
+    assert (code, err) == (0, said)
+    assert json.loads(out)["sha256"] == plain.sha256()

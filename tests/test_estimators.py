@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastsoftmax import SoftmaxRegression, SoftmaxSGDClassifier
+from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV, SoftmaxSGDClassifier, path
 from fastsoftmax._jit import JIT
 from tests import reference
 
@@ -403,6 +403,61 @@ def test_labels_of_every_kind(rng):
     assert model.predict(X).dtype == bool
 
 
+HALVES = {
+    "numpy": lambda X: X,
+    "fortran": np.asfortranarray,
+    "pandas": lambda X: pandas.DataFrame(X, columns=list("abcdef")),
+    "pandas with bytes": lambda X: pandas.DataFrame(X, columns=list("abcdef")).assign(
+        dtype=np.arange(len(X), dtype=np.uint8)
+    ),
+    "pandas of two widths": lambda X: pandas.DataFrame(X).astype({0: np.float32}),
+}
+if hasattr(polars, "Float16"):
+    HALVES |= {
+        "polars": lambda X: polars.DataFrame(X.astype(np.float32)).cast(polars.Float16),
+        "polars of two widths": lambda X: polars.DataFrame(X.astype(np.float32)).cast({"column_0": polars.Float16}),
+    }
+
+
+@pytest.mark.parametrize("layout", HALVES)
+@pytest.mark.parametrize("estimator", [SoftmaxRegression, SoftmaxRegressionCV, SoftmaxSGDClassifier])
+def test_half_precision_is_fitted_in_single(rng, layout, estimator):
+    X, y = problem(rng)
+    half = HALVES[layout](X.astype(np.float16))
+    single = np.asarray(half).astype(np.float32)
+    options = {"random_state": 0} if estimator is SoftmaxSGDClassifier else {}
+    a, b = estimator(**options).fit(half, y), estimator(**options).fit(single, y)
+    for name in ("coef_", "intercept_"):
+        assert getattr(a, name).dtype == np.float32
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    for name in ("decision_function", "predict_proba", "predict_log_proba"):
+        got = getattr(a, name)(half)
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, getattr(b, name)(single))
+    np.testing.assert_array_equal(a.predict(half), b.predict(single))
+    assert a.to_model().coef.dtype == np.float32
+
+
+def test_half_precision_in_partial_fit_and_paths(rng):
+    X, y = problem(rng)
+    half, single = X.astype(np.float16), X.astype(np.float16).astype(np.float32)
+    found = path(half, y, Cs=2)
+    assert found.coefs.dtype == np.float32
+    np.testing.assert_array_equal(found.coefs, path(single, y, Cs=2).coefs)
+    a, b = (SoftmaxSGDClassifier(random_state=0).partial_fit(Z, y, np.arange(4)) for Z in (half, single))
+    assert a.coef_.dtype == np.float32
+    np.testing.assert_array_equal(a.coef_, b.coef_)
+    half[3, 2] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        SoftmaxRegression().fit(half, y)
+
+
+def test_wide_frames_stay_wide(rng):
+    X, y = problem(rng)
+    for frame in (pandas.DataFrame(X), polars.DataFrame(X), pandas.DataFrame(X).astype({0: np.float16})):
+        assert SoftmaxRegression().fit(frame, y).coef_.dtype == np.float64
+
+
 def test_class_weight(rng):
     X, y = problem(rng)
     weights = {0: 2.0, 1: 0.5, 2: 1.0, 3: 3.0}
@@ -412,6 +467,36 @@ def test_class_weight(rng):
     ours = SoftmaxRegression(tol=1e-9, class_weight="balanced").fit(X, y)
     theirs = LogisticRegression(tol=1e-9, class_weight="balanced", max_iter=10000).fit(X, y)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [SoftmaxRegression, SoftmaxRegressionCV, SoftmaxSGDClassifier])
+def test_what_is_wrong_is_what_is_blamed(rng, estimator):
+    """A class weight, not a sample weight; and labels of several classes a row, not probabilities."""
+    X, y = problem(rng)
+    for wrong, message in (
+        (-1, "class_weight must be 4 finite numbers that are not negative, got -1"),
+        (np.nan, "class_weight must be 4 finite numbers that are not negative, got nan"),
+        (np.inf, "class_weight must be 4 finite numbers that are not negative, got inf"),
+        (1e307, "class_weight is so large that the sum of weights may overflow"),
+    ):
+        for sample_weight in (None, np.full(len(y), 10.0)):
+            with pytest.raises(ValueError, match=message):
+                estimator(class_weight={1: wrong}).fit(X, y, sample_weight)
+    if estimator is SoftmaxRegressionCV:  # has labels only
+        return
+    both = np.eye(4)[y] + np.eye(4)[(y + 1) % 4]
+    for kind in (int, bool, float):
+        with pytest.raises(ValueError, match="multilabel targets are not supported: row 0 of y marks 2 classes"):
+            estimator().fit(X, both.astype(kind))
+
+
+def test_balanced_weights_of_a_class_that_weighs_nothing(rng):
+    X, y = problem(rng)
+    counts = np.bincount(y, y != 1)
+    weights = {k: counts.sum() / (4 * counts[k]) if k != 1 else 0.0 for k in range(4)}
+    a = SoftmaxRegression(class_weight="balanced").fit(X, y, (y != 1) * 1.0)
+    b = SoftmaxRegression(class_weight=weights).fit(X, y)
+    np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-8)
 
 
 def test_warm_start(rng):

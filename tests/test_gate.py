@@ -193,7 +193,7 @@ BAD_PENALTY = [lambda e: -1.0, lambda e: np.nan, lambda e: np.inf, lambda e: "l2
 BAD_SCALE = [*NO_NUMBERS, lambda s: np.nan, lambda s: np.ones(99), lambda s: np.ones((2, 2)), lambda s: -np.inf]
 BAD_REDUCTION = [lambda r: "average", lambda r: None, lambda r: 3, lambda r: "NONE"]
 BAD_DTYPE = [lambda d: np.float16, lambda d: int, lambda d: "number", lambda d: np.longdouble, lambda d: [1, 2, 3]]
-BAD_AXIS = [lambda a: 2, lambda a: -3, lambda a: 0.5, lambda a: "rows", lambda a: (0, 1), lambda a: None]
+BAD_AXIS = [lambda a: 2, lambda a: -3, lambda a: 0.5, lambda a: "rows", lambda a: (0, 1)]
 BAD_Z = [*NO_NUMBERS, lambda Z: 1.0, lambda Z: None, lambda Z: Z[:, :0], sp.csr_array]
 
 
@@ -244,10 +244,12 @@ def calls(rng):
         "X": BAD_X, "coef": BAD_COEF, "intercept": BAD_INTERCEPT, "scale": BAD_SCALE,
     }  # fmt: skip
     for function in (fs.cross_entropy, fs.cross_entropy_gradient):
-        yield function, {"Z": Z, "y": y, "sample_weight": w, "label_smoothing": 0.1, "reduction": "mean"}, {
+        given = {"Z": Z, "y": y, "sample_weight": w, "label_smoothing": 0.1, "reduction": "mean", "ignore_index": 0}
+        yield function, given, {
             "Z": [*BAD_Z, lambda Z: Z[0], lambda Z: Z[None], *MORE_ROWS],
             "y": [*BAD_LABELS, *WRONG_LENGTH, *OUT_OF_RANGE, *soft],
             "sample_weight": BAD_WEIGHT, "label_smoothing": BAD_SHARE, "reduction": BAD_REDUCTION,
+            "ignore_index": [lambda i: 0.5, lambda i: "pad", lambda i: [0]],
         }  # fmt: skip
     for function in (fs.softmax, fs.log_softmax):
         yield function, {"Z": Z, "axis": 1, "out": Z.copy()}, {

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse
 from safetensors.numpy import save_file
 
 import fastsoftmax as fs
@@ -198,3 +199,37 @@ def test_scores_of_what_cannot_be_a_class(model, rng):
     for y in (np.array([b"a"] * 4), np.zeros(4, "M8[s]"), np.zeros(4, complex), np.array(["a"] * 4)):
         with pytest.raises(TypeError, match="y must hold classes"):
             model.score(X, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_if_asked(rng, dtype, value):
+    model = fs.SoftmaxModel(rng.standard_normal((3, 5)), np.array([0.3, 0.2, 0.1]))
+    X = rng.standard_normal((40000, 5)).astype(dtype)
+    for call in (model.predict, model.predict_proba):
+        np.testing.assert_array_equal(call(X, check=True), call(X))
+    X[33333, 3] = value
+    if np.isnan(value):
+        assert model.predict(X)[33333] == 0
+        assert np.isnan(model.predict_proba(X)[33333]).all()
+    sparse = scipy.sparse.csr_array(np.where(np.arange(5) % 2, X, 0).astype(np.result_type(dtype, np.float32)))
+    for call in (model.predict, model.predict_proba):
+        for Z in (X, np.asfortranarray(X), X.tolist(), sparse):
+            with pytest.raises(ValueError, match=f"X must be finite, .* got {value} in row 33333, feature 3"):
+                call(Z, check=True)
+
+
+def test_what_no_row_of_a_sparse_matrix_has_is_not_looked_at(rng):
+    model = fs.SoftmaxModel(rng.standard_normal((3, 5)), np.zeros(3))
+    X = scipy.sparse.csr_array(rng.standard_normal((20, 5)))
+    expected = model.predict(X)
+    X.data, X.indices = np.r_[X.data, np.nan], np.r_[X.indices, X.indices[:1]]
+    np.testing.assert_array_equal(model.predict(X, check=True), expected)
+
+
+def test_integers_are_finite(rng):
+    model = fs.SoftmaxModel(rng.standard_normal((3, 5)), np.zeros(3))
+    for dtype in (np.uint8, np.int64, bool):
+        X = rng.integers(0, 2, (20, 5)).astype(dtype)
+        np.testing.assert_array_equal(model.predict(X, check=True), model.predict(X))
+    assert model.predict(np.zeros((0, 5)), check=True).shape == (0,)

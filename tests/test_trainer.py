@@ -114,9 +114,12 @@ def test_class_weight(data):
     np.testing.assert_allclose(soft.coef, by_hand.coef, rtol=1e-12)
     for wrong, message in (
         ({"x": 1.0}, "does not have"),
-        ({"a": -1.0}, "3 finite numbers"),
+        ({"a": -1.0}, "class_weight must be 3 finite numbers that are not negative, got -1"),
+        ({"a": np.nan}, "class_weight must be 3 finite numbers that are not negative, got nan"),
+        ({"a": np.inf}, "class_weight must be 3 finite numbers that are not negative, got inf"),
+        ({"a": 1e307}, "class_weight is so large"),
         ("even", "balanced"),
-        ([1.0], "3 finite numbers"),
+        ([1.0], r"class_weight must be 3 finite numbers, one a class, got shape \(1,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             fs.Trainer(1).fit(X, names, class_weight=wrong)
@@ -133,16 +136,42 @@ def test_kinds_of_labels(data):
         (y * 10 - 5, [-5, 5, 15]),
         (y[:, None], [0, 1, 2]),
         (np.eye(3)[y], [0, 1, 2]),
+        (y.astype(float), [0.0, 1.0, 2.0]),
+        ((y - 1).astype(np.float32), np.array([-1, 0, 1], np.float32)),
     ):
         model = fs.Trainer(1).fit(X, labels)
         np.testing.assert_array_equal(model.classes, classes)
+        if not isinstance(classes, np.ndarray):
+            assert model.classes.dtype == np.array(classes).dtype
+        elif classes.dtype.kind == "f":
+            assert model.classes.dtype == classes.dtype == model.predict(X).dtype
         np.testing.assert_array_equal(model.coef, plain.coef)
     two = fs.Trainer(1).fit(X, y == 1)
     np.testing.assert_array_equal(two.classes, [False, True])
-    with pytest.raises(TypeError, match="y must hold"):
-        fs.Trainer(1).fit(X, y.astype(float))
+    for wrong in (y + 0.5, np.where(y == 1, np.nan, y), np.where(y == 1, np.inf, y)):
+        with pytest.raises(ValueError, match="y must hold classes: floats that are whole numbers will do, got"):
+            fs.Trainer(1).fit(X, wrong)
+    with pytest.raises(TypeError, match="y must hold integers, booleans or strings"):
+        fs.Trainer(1).fit(X, y.astype(np.longdouble))
     with pytest.raises(ValueError, match="at least 2 classes, got 1"):
         fs.Trainer(1).fit(X, np.zeros(300, int))
+
+
+def test_labels_that_are_floats(data, tmp_path):
+    """Of whole numbers, as in scikit-learn: in class weights, validation rows, scores, files and checkpoints."""
+    X, y = data
+    floats = y.astype(float) * 2
+    weights = {0: 1.0, 2: 3.0, 4: 0.5}
+    trainer = fs.Trainer(2)
+    model = trainer.fit(X, floats, class_weight=weights, validation=(X[:50], floats[:50]), checkpoint=tmp_path / "c")
+    expected = fs.Trainer(2).fit(X, y, class_weight=list(weights.values()))
+    np.testing.assert_array_equal(model.coef, expected.coef)
+    assert trainer.history[-1]["validation_accuracy"] == expected.score(X[:50], y[:50])
+    assert model.score(X, floats) == expected.score(X, y)
+    model.save(tmp_path / "m")
+    assert fs.SoftmaxModel.load(tmp_path / "m").predict(X).tolist() == model.predict(X).tolist()
+    assert fs.Trainer(2).fit(X, floats, class_weight=weights, validation=(X[:50], floats[:50]),
+                             checkpoint=tmp_path / "c").sha256() == model.sha256()  # fmt: skip
 
 
 def test_scale_gives_weights_of_raw_features(data):
