@@ -342,7 +342,7 @@ class SoftmaxRegression(SoftmaxClassifier):
             self._warn(outcome)
         return self
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:  # noqa: N803
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         text = str(super().__repr__(N_CHAR_MAX))
         return f"{text}  # {SEPARABLE}" if getattr(self, "separable_", False) else text
 

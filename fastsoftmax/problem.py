@@ -106,7 +106,8 @@ class Problem:
 
     def like(self, **changes: Any) -> "Problem":
         """The same with some of the arguments changed."""
-        now = {name: getattr(self, name) for name in ("l1", "l2", "fit_intercept", "binary", "dtype", "columns", "origin")}
+        names = ("l1", "l2", "fit_intercept", "binary", "dtype", "columns", "origin")
+        now = {name: getattr(self, name) for name in names}
         positional = [changes.pop(name, getattr(self, name)) for name in ("design", "targets", "c")]
         other = Problem(*positional, **(now | changes))
         if "columns" not in changes and positional == [self.design, self.targets, self.c]:

@@ -1,4 +1,4 @@
-"""From a start to the optimum: solvers in turn, judged by the certificate in float64 at the weights as they are stored."""
+"""From a start to the optimum: solvers in turn, judged in float64 by the certificate of what will be stored."""
 
 import hashlib
 import logging

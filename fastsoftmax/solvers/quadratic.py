@@ -1,7 +1,7 @@
 """The minimum of a quadratic with an l1 penalty, to rounding: coordinates find the signs, a factor what they hide.
 
-Coordinate descent alone is slow where columns are nearly collinear. So it takes turns with exact minima over the entries
-that are not 0, on the way to which signs may change (feature-sign search, Lee et al. 2007, algorithm 1).
+Coordinate descent alone is slow where columns are nearly collinear. So it takes turns with exact minima over the
+entries that are not 0, on the way to which signs may change (feature-sign search, Lee et al. 2007, algorithm 1).
 """
 
 from typing import Any
