@@ -168,6 +168,15 @@ def test_classes_that_a_fold_lacks_cost_next_to_nothing(kind):
     assert found
 
 
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 20.0, 1e3])
+def test_folds_without_a_class_converge_for_features_of_any_size(factor, binary):
+    X, y = load_iris(return_X_y=True)
+    y = (y == 2) * 1 if binary else y
+    Cs = np.array([1e-4, 1.0]) / factor**2  # the same fits but for the units
+    assert SoftmaxRegressionCV(Cs=Cs, cv=KFold(3)).fit(X * factor, y).converged_
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.skipif(not TELLS_LABELS, reason="scikit-learn 1.8 tells scorers of no labels")
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", "neg_brier_score", "top_k_accuracy"])
