@@ -49,7 +49,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         Accepted, and not needed: nothing is random but the splitter, which has its own.
     use_legacy_attributes : bool, default False
         Attributes in the shapes that scikit-learn 1.8 had: `coefs_paths_` and `scores_` are dicts by class, C_ and
-        l1_ratio_ arrays, and strengths come before l1_ratios.
+        l1_ratio_ arrays, and strengths come before l1_ratios, which have no axis if they are None.
     search : {"grid", "peak"}, default "grid"
         "peak" fits the coarse strengths, then, half way in logarithms, between the best and its neighbours, until
         these are no more than 1/8 of a decade apart; see `path`. All folds and l1_ratios have the same strengths.

@@ -79,10 +79,18 @@ class Walk:
         self.scores: dict[float, float] = {}
 
     def visit(self, C: float) -> None:
+        """Fits there, if it has not yet."""
         if C not in self.outcomes:
             self.outcomes[C] = self.fit.run(C, self.l1_ratio, self._start(C))
-            if self.judge is not None:
+
+    def judged(self, Cs: Array) -> list[float]:
+        """Scores of strengths that were visited; none without a judge."""
+        if self.judge is None:
+            return []
+        for C in map(float, Cs):
+            if C not in self.scores:
                 self.scores[C] = self.judge(C, self.l1_ratio, self.outcomes[C])
+        return [self.scores[C] for C in Cs]
 
     def _start(self, C: float) -> Array | None:
         """Where the fit with the next stronger penalty ended, else the nearest; None if there is none."""
@@ -107,8 +115,7 @@ def explore(walks: list[list[Walk]], Cs: Array, search: str) -> tuple[Array, Arr
             for C in np.unique(Cs):
                 for walk in folds:  # they take turns, for they share factors
                     walk.visit(float(C))
-        each = [[[walk.scores[C] for C in Cs if C in walk.scores] for walk in folds] for folds in walks]
-        scores = np.array(each, np.float64).swapaxes(0, 1)
+        scores = np.array([[walk.judged(Cs) for walk in ratios] for ratios in zip(*walks, strict=True)], np.float64)
         new = np.setdiff1d(between(Cs, best(scores.sum(0), Cs)[1]), Cs) if search == "peak" else Cs[:0]
         if not len(new):
             return Cs, scores

@@ -211,6 +211,20 @@ def test_scorers_of_every_kind():
     np.testing.assert_allclose(named.score(X[lacks], y[lacks]), expected, rtol=1e-12)
 
 
+def test_scorers_are_called_once_a_fold_and_strength_in_order():
+    calls = []
+
+    def score(model, X, y):
+        calls.append((len(y), model.l1_ratio, model.C))
+        return float(len(calls) % 6 == 5)
+
+    X, y = load_iris(return_X_y=True)
+    cv = [(np.arange(0, 150, 2), np.arange(1, 150, 2)), (np.arange(1, 150, 2), np.arange(0, 100, 2))]
+    model = SoftmaxRegressionCV(Cs=[1.0, 0.1, 0.5], l1_ratios=(0.0, 1.0), cv=cv, scoring=score).fit(X, y)
+    assert calls == [(n, q, C) for n in (75, 50) for q in (0.0, 1.0) for C in (1.0, 0.1, 0.5)]
+    assert (model.C_, model.l1_ratio_) == (0.1, 1.0)
+
+
 def test_folds_that_lack_different_classes_are_their_single_fits():
     X, y = load_digits(return_X_y=True)
     order = np.argsort(y[:600], kind="stable")
