@@ -20,7 +20,7 @@ _HOMES = {
     "SoftmaxRegression": "estimators",
     "SoftmaxRegressionCV": "selection",
     "SoftmaxSGDClassifier": "sgd_classifier",
-    "path": "selection",
+    "path": "paths",
     "Trainer": "trainer",
     "set_num_threads": "_jit",
     "get_num_threads": "_jit",
@@ -80,7 +80,8 @@ if TYPE_CHECKING:
         softmax,
     )
     from fastsoftmax.model import SoftmaxModel
-    from fastsoftmax.selection import SoftmaxRegressionCV, path
+    from fastsoftmax.paths import path
+    from fastsoftmax.selection import SoftmaxRegressionCV
     from fastsoftmax.sgd_classifier import SoftmaxSGDClassifier
     from fastsoftmax.trainer import Trainer
     from fastsoftmax.warming import warmup

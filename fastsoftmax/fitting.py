@@ -250,7 +250,8 @@ class Fit:
     def settle(self, outcome: Outcome) -> Outcome:
         """With the rows of all classes, judged again where some weigh nothing.
 
-        Their intercepts are finite, and so low that F rises by less than a tenth of tol. Without them F* is the same.
+        Their intercepts are finite, and so low that F rises by less than a tenth of tol, and no entry of the gradient
+        changes by more, or by what is left of tol. Without them F* is the same.
         """
         if len(self.active) == self.c:
             return outcome
@@ -259,7 +260,7 @@ class Fit:
         every[self.active], shift[self.active] = coef, intercept
         others = np.delete(np.arange(self.c), self.active)
         lowest = self.design.lowest(coef.mean(0, dtype=np.float64)) + float(intercept.mean())
-        shift[others] = lowest + math.log(0.1 * max(self.estimator.tol, 1e-10) / len(others))
+        shift[others] = lowest + math.log(self._rise(outcome) / len(others))
         shift -= shift.mean()
         if self.c == 2:
             every, shift = every[1:] - every[:1], shift[1:] - shift[:1]
@@ -278,3 +279,11 @@ class Fit:
         return outcome._replace(
             coef=every, intercept=shift, value=value, optimality=optimality, gap=gap, converged=bool(converged)
         )
+
+    def _rise(self, outcome: Outcome) -> float:
+        """The most that classes without weight may have of the probability of a row."""
+        design, tol = self.design, max(self.estimator.tol, 1e-10)
+        left = tol - float(np.fmax(outcome.optimality, outcome.gap))
+        squares = design.moments(self.targets.kernel.weight, np.broadcast_to(design.shift, design.m))[1]
+        reach = np.abs(design.scale) * np.sqrt(squares / self.targets.total)  # at least the mean of a feature's size
+        return float(min(0.1 * tol, max(left, 1e-3 * tol))) / max(1.0, float(reach.max(initial=0.0)))

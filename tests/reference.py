@@ -123,3 +123,13 @@ def optimum(X, Y, l2, l1=0.0, weight=None, fit_intercept=True):
     result = minimize(value, np.zeros(2 * k + c), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     theta = result.x
     return result.fun, (theta[:k] - theta[k : 2 * k]).reshape(c, m), theta[2 * k :]
+
+
+def peak(score, low=-6.0, high=6.0, points=7):
+    """Exponents that CLIP's search for a strength tries: evenly spaced, then with halved steps around the best."""
+    step = (high - low) / (points - 1)
+    tried = {low + k * step: score(low + k * step) for k in range(points)}
+    while step > 1 / 8:
+        best, step = max(sorted(tried), key=lambda e: tried[e]), step / 2
+        tried |= {e: score(e) for e in (best - step, best + step) if low <= e <= high}
+    return sorted(tried)
