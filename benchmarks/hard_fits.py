@@ -62,6 +62,7 @@ def fit(hard: Hard) -> Fitted:
         start = model.coef_.copy(), model.intercept_.copy()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")  # scikit-learn's, and true
         began = time.perf_counter()
         model.fit(hard.X, hard.y, hard.sample_weight)
         seconds = time.perf_counter() - began
@@ -113,7 +114,8 @@ def tried(seed: int) -> Result:
     if not (np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()):
         return Result(seed, INFINITE, hard.kinds, fitted.seconds, np.nan, True, "")
     value = reference.value(model.coef_, model.intercept_)
-    best = found(reference, fitted, value)
+    with threadpool_limits(1):  # its matrices are small
+        best = found(reference, fitted, value)
     outcome, remark = judged(fitted, reference, value, best)
     remark += f"{'; ' if remark else ''}{model.solver_}, {model.n_iter_[0]} iterations, gap {model.duality_gap_:.1e}"
     return Result(seed, outcome, hard.kinds, fitted.seconds, value - best.value, best.sure, remark)
@@ -128,17 +130,11 @@ def described(result: Result) -> str:
     )
 
 
-def one_thread() -> None:
-    """For processes that share the cores."""
-    fs.set_num_threads(1)
-    threadpool_limits(1)
-
-
 def results(seeds: range, jobs: int) -> Iterator[Result]:
     if jobs == 1:
         yield from map(tried, seeds)
         return
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), one_thread)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), fs.set_num_threads, (1,))
     try:
         yield from pool.map(tried, seeds)
     finally:

@@ -1,6 +1,6 @@
 """F and its infimum in float64, by Newton's method with the whole Hessian; nothing of fastsoftmax is imported here.
 
-For hundreds of parameters, not thousands. Columns are centred and scaled first, so scales and offsets do not matter.
+For hundreds of parameters, not thousands. What it returns is F at coefficients that it found, so never below F*.
 |w| is smoothed as in the interior-point method of Koh, Kim & Boyd (2007), of whose barrier the bound on u is
 minimised out, ever sharper until the smoothing is worth a fiftieth of the tolerance.
 """
@@ -13,6 +13,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+LEAST = 1e-14  # damping, of a matrix with ones on its diagonal
 
 
 class Infimum(NamedTuple):
@@ -91,50 +92,94 @@ class Reference:
         """The infimum of F, sought from 0, or from coefficients as an estimator has them."""
         if len(self.active) == 1:
             return Infimum(0.0, True)
-        X = self.X / self.largest
-        mean = self.share @ X if self.intercept else np.zeros(X.shape[1])
-        spread = column_deviation(X, self.share) if self.intercept else np.sqrt(self.share @ X**2)
-        unit = self.unit / self.largest
-        scale = np.hypot(0.5 * spread, np.sqrt(self.l2) * unit)
-        kept = spread > 0
-        A = (X[:, kept] - mean[kept]) / scale[kept]
-        l1, l2 = self.l1 * unit[kept] / scale[kept], self.l2 * (unit[kept] / scale[kept]) ** 2
-        matters = l1 < self.share @ np.abs(A)  # no gradient is larger: other coefficients are 0
-        A, l1, l2 = A[:, matters], l1[matters], l2[matters]
-        if self.intercept:
-            A, l1, l2 = np.c_[A, np.ones(len(A))], np.r_[l1, 0], np.r_[l2, 0]
-        rows = 1 if self.binary else len(self.active)
-        theta = np.zeros((rows, A.shape[1]))
+        space = Space(self)
+        theta = np.zeros((1 if self.binary else len(self.active), space.A.shape[1]))
         if coef is not None and intercept is not None:
-            every = coef.astype(np.float64) * self.largest
-            own = [every[:, kept][:, matters] * scale[kept][matters]]
-            own += [(intercept + every @ mean)[:, None]] if self.intercept else []
-            theta = np.concatenate(own, 1)[0 if self.binary else self.active].reshape(theta.shape)
-        return Newton(A, self.Y[:, self.active], self.share, l1, l2, self.tol).run(theta)
+            kept = [0] if self.binary else self.active
+            theta = space.entered(coef.astype(np.float64)[kept], intercept.astype(np.float64)[kept])
+        theta, sure = Newton(space, self.Y[:, self.active], self.share, self.tol).run(theta)
+        inner, shift = space.left(theta)
+        rows = 1 if self.binary else self.Y.shape[1]
+        every, shifts = np.zeros((rows, len(self.unit)), np.longdouble), np.full(rows, -1e300, np.longdouble)
+        every[self.active if rows > 1 else [0]], shifts[self.active if rows > 1 else [0]] = inner, shift
+        return Infimum(self.value(every, shifts), sure)
+
+
+class Space:
+    """Coordinates in which Newton's method knows no scales: theta of columns A (n, q), the last of them ones.
+
+    Columns are centred, if there is an intercept, and scaled by their curvature; constant ones are left out, and so
+    are those that l1 is known to keep at 0. Without l1 an orthogonal basis follows, of A above the roots of l2: then a
+    row a million times too large hides nothing of the others.
+    """
+
+    def __init__(self, of: Reference) -> None:
+        X, unit = of.X / of.largest, of.unit / of.largest
+        self.largest, self.intercept, self.mean = of.largest, of.intercept, of.share @ X * of.intercept
+        spread = column_deviation(X, of.share) if of.intercept else np.sqrt(of.share @ X**2)
+        scale = np.hypot(0.5 * spread, np.sqrt(of.l2) * unit)
+        kept = np.flatnonzero(spread > 0)
+        A = (X[:, kept] - self.mean[kept]) / scale[kept]
+        kept = kept[of.l1 * unit[kept] / scale[kept] <= of.share @ np.abs(A)]  # no gradient is larger
+        A = (X[:, kept] - self.mean[kept]) / scale[kept]
+        roots = np.sqrt(of.l2) * unit[kept] / scale[kept]
+        self.R = np.eye(len(kept))
+        if not of.l1 and len(kept):
+            stack = np.concatenate([np.sqrt(of.share)[:, None] * A, np.diag(roots)])
+            stack = stack[
+                np.argsort(-np.abs(stack).max(1), kind="stable")
+            ]  # large rows first: then QR is exact by rows
+            R, order = scipy.linalg.qr(stack, mode="r", pivoting=True)
+            rank = int((np.abs(np.diag(R)) > 1e-12 * abs(R[0, 0])).sum())
+            order = order[:rank]
+            self.R, kept, A, roots = R[:rank, :rank], kept[order], A[:, order], np.diag(roots)[:, order]
+            A, roots = self.divided(A), self.divided(roots)
+        else:
+            roots = np.diag(roots)
+        self.kept, self.scale, q = kept, scale[kept], len(kept) + of.intercept
+        self.A = np.c_[A, np.ones(len(A))] if of.intercept else A
+        self.l1, self.l2 = np.zeros(q), np.zeros((q, q))
+        self.l1[: len(kept)] = of.l1 * unit[kept] / self.scale
+        self.l2[: len(kept), : len(kept)] = roots.T @ roots
+
+    def divided(self, rows: Array) -> Array:
+        """Rows times the inverse of R."""
+        return np.asarray(scipy.linalg.solve_triangular(self.R, rows.T, trans="T")).T
+
+    def entered(self, coef: Array, intercept: Array) -> Array:
+        """theta of coefficients of X."""
+        every = coef * self.largest
+        theta = (every[:, self.kept] * self.scale) @ self.R.T
+        return np.c_[theta, intercept + every @ self.mean] if self.intercept else theta
+
+    def left(self, theta: Array) -> tuple[Array, Array]:
+        """Coefficients of X and intercepts of theta, in long double: means may be large."""
+        inner, shift = theta[:, : len(self.kept)], theta[:, len(self.kept) :].sum(1).astype(np.longdouble)
+        coef = np.zeros((len(theta), len(self.largest)), np.longdouble)
+        coef[:, self.kept] = scipy.linalg.solve_triangular(self.R, inner.T).T / self.scale
+        return coef / self.largest, shift - coef @ self.mean
 
 
 class Newton:
-    """Minimises sum_i share_i CE_i + sum_j (l1_j |theta_j| + l2_j theta_j^2 / 2) over theta (r, q).
+    """Minimises sum_i share_i CE_i + sum_j l1_j |theta_j| + theta l2 theta' / 2 over theta (r, q).
 
     With r = 1 the logits are (0, A theta).
     """
 
-    def __init__(self, A: Array, Y: Array, share: Array, l1: Array, l2: Array, tol: float) -> None:
-        self.A, self.Y, self.share, self.l1, self.l2, self.tol = A, Y, share, l1, l2, tol
+    def __init__(self, space: Space, Y: Array, share: Array, tol: float) -> None:
+        self.A, self.l1, self.l2, self.Y, self.share, self.tol = space.A, space.l1, space.l2, Y, share, tol
 
-    def run(self, theta: Array) -> Infimum:
+    def run(self, theta: Array) -> tuple[Array, bool]:
         """From theta, sharper and sharper."""
-        exact = self.value(theta, np.inf)
-        penalised = theta.shape[0] * (self.l1 > 0).sum()
+        exact, penalised = self.value(theta, np.inf), theta.shape[0] * int((self.l1 > 0).sum())
+        if not penalised:
+            return self.descend(theta, np.inf)
         last = 2 * penalised / (0.02 * self.tol)
-        sharpness = 2 * penalised / min(exact, 1.0) if penalised and exact > self.tol else last
-        sure = False
-        while True:
-            theta, sure = self.descend(theta, min(sharpness, last) if penalised else np.inf)
-            if not penalised or sharpness >= last:
-                break
+        sharpness = min(last, 2 * penalised / min(exact, 1.0)) if exact > 0 else last
+        while sharpness < last:
+            theta, _ = self.descend(theta, sharpness)
             sharpness *= 10
-        return Infimum(min(exact, self.value(theta, np.inf)), sure)
+        return self.descend(theta, last)
 
     def logits(self, theta: Array) -> Array:
         Z = self.A @ theta.T
@@ -144,7 +189,7 @@ class Newton:
     def value(self, theta: Array, sharpness: float) -> float:
         Z = self.logits(theta)
         losses = np.log(np.exp(Z).sum(1)) - (self.Y * Z).sum(1)
-        penalties = self.l1 * self.smoothed(theta, sharpness)[0] + 0.5 * self.l2 * theta**2
+        penalties = self.l1 * self.smoothed(theta, sharpness)[0] + 0.5 * (theta @ self.l2) * theta
         return float(self.share @ losses + penalties.sum())
 
     def smoothed(self, theta: Array, sharpness: float) -> tuple[Array, Array, Array]:
@@ -171,44 +216,44 @@ class Newton:
             for k in range(r):
                 H[k * q : (k + 1) * q, k * q : (k + 1) * q] += self.A.T @ (self.A * (self.share * P[:, k])[:, None])
         _, first, second = self.smoothed(theta, sharpness)
-        H[np.diag_indices(r * q)] += (self.l2 + self.l1 * second).ravel()
-        return R.T @ self.A + self.l2 * theta + self.l1 * first, H
+        H[np.diag_indices(r * q)] += (self.l1 * second).ravel()
+        for k in range(r):
+            H[k * q : (k + 1) * q, k * q : (k + 1) * q] += self.l2
+        return R.T @ self.A + theta @ self.l2 + self.l1 * first, H
 
     def descend(self, theta: Array, sharpness: float, most: int = 200) -> tuple[Array, bool]:
-        """Steps damped as in Levenberg and Marquardt, to where they promise a hundredth of the tolerance."""
+        """Newton's steps to where they promise a hundredth of the tolerance; damped where one does not descend."""
         damping, value, small = 1e-6, self.value(theta, sharpness), 0.01 * self.tol
         for _ in range(most):
             if value <= small:  # F is positive
                 return theta, True
             gradient, H = self.derivatives(theta, sharpness)
-            unit = np.sqrt(np.maximum(H.diagonal(), 1e-30))
-            H /= unit[:, None] * unit
-            while True:
-                step = _solved(H, damping, gradient.ravel() / unit)
-                step = None if step is None else (step / unit).reshape(theta.shape)
-                promised = 0.0 if step is None else 0.5 * float((gradient * step).sum())
-                if step is not None and promised <= small and damping <= 1e-9:
-                    return theta - step * (self.value(theta - step, sharpness) < value), True
-                trial = value if step is None else self.value(theta - step, sharpness)
-                if step is not None and trial < value - 1e-3 * promised:
-                    break
-                damping *= 10
+            step = newton_step(gradient, H, LEAST)
+            promised, trial = 0.5 * float((gradient * step).sum()), self.value(theta - step, sharpness)
+            if promised <= small:
+                return theta - step * (trial < value), True
+            while not trial < value - 1e-3 * promised:
                 if damping > 1e12:
                     return theta, False
-            damping = max(damping * (0.01 if value - trial > 0.7 * promised else 0.3), 1e-13)
+                step = newton_step(gradient, H, damping)
+                promised, trial = 0.5 * float((gradient * step).sum()), self.value(theta - step, sharpness)
+                damping *= 10
+            damping = max(0.01 * damping, LEAST)
             theta, value = theta - step, trial
         return theta, False
 
 
-def _solved(H: Array, damping: float, gradient: Array) -> Array | None:
-    """The step, or None where rounding leaves the matrix indefinite."""
-    try:
-        return np.asarray(scipy.linalg.cho_solve(_factor(H, damping), gradient))
-    except scipy.linalg.LinAlgError:
-        return None
-
-
-def _factor(H: Array, damping: float) -> tuple[Array, bool]:
-    damped = H.copy()
-    damped[np.diag_indices(len(H))] += damping
-    return scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)  # type: ignore[no-any-return]
+def newton_step(gradient: Array, H: Array, damping: float) -> Array:
+    """What solves (H + damping * diag(H)) step = gradient, the damping raised until rounding leaves it definite."""
+    unit = np.sqrt(np.maximum(H.diagonal(), 1e-30))
+    while True:
+        damped = H / unit / unit[:, None]
+        damped[np.diag_indices(len(H))] += damping
+        try:
+            factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
+        except scipy.linalg.LinAlgError:
+            if not damping < 1:
+                raise
+            damping *= 10
+            continue
+        return np.asarray(scipy.linalg.cho_solve(factor, gradient.ravel() / unit) / unit).reshape(gradient.shape)
