@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 LEAST = 1e-14  # damping, of a matrix with ones on its diagonal
+SMALL = 1e-13
 
 
 class Infimum(NamedTuple):
@@ -173,13 +174,13 @@ class Newton:
         """From theta, sharper and sharper."""
         exact, penalised = self.value(theta, np.inf), theta.shape[0] * int((self.l1 > 0).sum())
         if not penalised:
-            return self.descend(theta, np.inf)
+            return self.descend(theta, np.inf, SMALL)
         last = 2 * penalised / (0.02 * self.tol)
         sharpness = min(last, 2 * penalised / min(exact, 1.0)) if exact > 0 else last
         while sharpness < last:
-            theta, _ = self.descend(theta, sharpness)
+            theta, _ = self.descend(theta, sharpness, 0.01 * self.tol)
             sharpness *= 10
-        return self.descend(theta, last)
+        return self.descend(theta, last, SMALL)
 
     def logits(self, theta: Array) -> Array:
         Z = self.A @ theta.T
@@ -221,26 +222,31 @@ class Newton:
             H[k * q : (k + 1) * q, k * q : (k + 1) * q] += self.l2
         return R.T @ self.A + theta @ self.l2 + self.l1 * first, H
 
-    def descend(self, theta: Array, sharpness: float, most: int = 200) -> tuple[Array, bool]:
-        """Newton's steps to where they promise a hundredth of the tolerance; damped where one does not descend."""
-        damping, value, small = 1e-6, self.value(theta, sharpness), 0.01 * self.tol
+    def descend(self, theta: Array, sharpness: float, small: float, most: int = 200) -> tuple[Array, bool]:
+        """Newton's steps to where they promise `small`, or to the end of rounding; damped where one does not descend.
+
+        `small` is far below the tolerance: where a row is far out, the curvature is large on a short stretch only, and
+        a step that promises little may lead out of it. The second of what is returned: whether little was promised.
+        """
+        damping, value, promised = 1e-6, self.value(theta, sharpness), np.inf
         for _ in range(most):
-            if value <= small:  # F is positive
+            if value <= 0.01 * self.tol:  # F is positive
                 return theta, True
             gradient, H = self.derivatives(theta, sharpness)
             step = newton_step(gradient, H, LEAST)
-            promised, trial = 0.5 * float((gradient * step).sum()), self.value(theta - step, sharpness)
+            promised = gain = 0.5 * float((gradient * step).sum())
+            trial = self.value(theta - step, sharpness)
             if promised <= small:
                 return theta - step * (trial < value), True
-            while not trial < value - 1e-3 * promised:
-                if damping > 1e12:
-                    return theta, False
+            while not trial < value - 1e-3 * gain and damping < 1e12:
                 step = newton_step(gradient, H, damping)
-                promised, trial = 0.5 * float((gradient * step).sum()), self.value(theta - step, sharpness)
+                gain, trial = 0.5 * float((gradient * step).sum()), self.value(theta - step, sharpness)
                 damping *= 10
+            if not trial < value:
+                break
             damping = max(0.01 * damping, LEAST)
             theta, value = theta - step, trial
-        return theta, False
+        return theta, promised <= 1e-3 * self.tol
 
 
 def newton_step(gradient: Array, H: Array, damping: float) -> Array:
