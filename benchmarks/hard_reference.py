@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 LEAST = 1e-14  # damping, of a matrix with ones on its diagonal
 SMALL = 1e-13
+CUTS = (1e-12, 1e-9, 1e-6)  # of what is told from 0 in an orthogonal basis
 
 
 class Infimum(NamedTuple):
@@ -91,19 +92,35 @@ class Reference:
 
     def infimum(self, coef: Array | None = None, intercept: Array | None = None) -> Infimum:
         """The infimum of F, sought from 0, or from coefficients as an estimator has them."""
-        if len(self.active) == 1:
-            return Infimum(0.0, True)
-        space = Space(self)
-        theta = np.zeros((1 if self.binary else len(self.active), space.A.shape[1]))
-        if coef is not None and intercept is not None:
-            kept = [0] if self.binary else self.active
-            theta = space.entered(coef.astype(np.float64)[kept], intercept.astype(np.float64)[kept])
-        theta, sure = Newton(space, self.Y[:, self.active], self.share, self.tol).run(theta)
-        inner, shift = space.left(theta)
-        rows = 1 if self.binary else self.Y.shape[1]
-        every, shifts = np.zeros((rows, len(self.unit)), np.longdouble), np.full(rows, -1e300, np.longdouble)
-        every[self.active if rows > 1 else [0]], shifts[self.active if rows > 1 else [0]] = inner, shift
-        return Infimum(self.value(every, shifts), sure)
+        best = Infimum(self.at_zero(), len(self.active) == 1)
+        for cut in CUTS[:1] if self.l1 else CUTS:
+            if best.sure:
+                break
+            space = Space(self, cut)
+            if not space.A.shape[1]:
+                return Infimum(best.value, True)
+            theta = np.zeros((1 if self.binary else len(self.active), space.A.shape[1]))
+            if coef is not None and intercept is not None:
+                kept = [0] if self.binary else self.active
+                theta = space.entered(coef.astype(np.float64)[kept], intercept.astype(np.float64)[kept])
+            newton = Newton(space, self.Y[:, self.active], self.share, self.tol)
+            try:
+                theta, sure = newton.run(theta)
+            except scipy.linalg.LinAlgError:
+                continue
+            value = self.value(*self.spread(*space.left(theta)))
+            sure &= value <= newton.value(theta, np.inf) + 0.1 * self.tol  # else coefficients are too large to be had
+            best = Infimum(min(best.value, value), bool(sure))
+        return best
+
+    def spread(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
+        """Coefficients of all classes: those without rows have intercepts near -inf."""
+        if self.binary:
+            return coef, intercept
+        c = self.Y.shape[1]
+        every, shift = np.zeros((c, coef.shape[1]), np.longdouble), np.full(c, -1e300, np.longdouble)
+        every[self.active], shift[self.active] = coef, intercept
+        return every, shift
 
 
 class Space:
@@ -114,7 +131,7 @@ class Space:
     row a million times too large hides nothing of the others.
     """
 
-    def __init__(self, of: Reference) -> None:
+    def __init__(self, of: Reference, cut: float) -> None:
         X, unit = of.X / of.largest, of.unit / of.largest
         self.largest, self.intercept, self.mean = of.largest, of.intercept, of.share @ X * of.intercept
         spread = column_deviation(X, of.share) if of.intercept else np.sqrt(of.share @ X**2)
@@ -131,7 +148,7 @@ class Space:
                 np.argsort(-np.abs(stack).max(1), kind="stable")
             ]  # large rows first: then QR is exact by rows
             R, order = scipy.linalg.qr(stack, mode="r", pivoting=True)
-            rank = int((np.abs(np.diag(R)) > 1e-12 * abs(R[0, 0])).sum())
+            rank = int((np.abs(np.diag(R)) > cut * abs(R[0, 0])).sum())
             order = order[:rank]
             self.R, kept, A, roots = R[:rank, :rank], kept[order], A[:, order], np.diag(roots)[:, order]
             A, roots = self.divided(A), self.divided(roots)
@@ -238,27 +255,39 @@ class Newton:
             trial = self.value(theta - step, sharpness)
             if promised <= small:
                 return theta - step * (trial < value), True
-            while not trial < value - 1e-3 * gain and damping < 1e12:
-                step = newton_step(gradient, H, damping)
-                gain, trial = 0.5 * float((gradient * step).sum()), self.value(theta - step, sharpness)
-                damping *= 10
+            length = 1.0
+            while not trial < value - 1e-3 * length * gain and length > 1e-3:  # first shorter, then damped
+                length, step = 0.5 * length, 0.5 * step
+                trial = self.value(theta - step, sharpness)
+            if not trial < value - 1e-3 * length * gain:
+                step, trial, damping = self.damped(theta, value, sharpness, damping, gradient, H)
             if not trial < value:
                 break
-            damping = max(0.01 * damping, LEAST)
             theta, value = theta - step, trial
         return theta, promised <= 1e-3 * self.tol
+
+    def damped(
+        self, theta: Array, value: float, sharpness: float, damping: float, gradient: Array, H: Array
+    ) -> tuple[Array, float, float]:
+        """A step damped until it descends, as in Levenberg and Marquardt; F there; the damping to begin with next."""
+        while True:
+            step = newton_step(gradient, H, damping)
+            trial = self.value(theta - step, sharpness)
+            if trial < value - 5e-4 * float((gradient * step).sum()) or damping > 1e12:
+                return step, trial, max(0.1 * damping, LEAST)
+            damping *= 10
 
 
 def newton_step(gradient: Array, H: Array, damping: float) -> Array:
     """What solves (H + damping * diag(H)) step = gradient, the damping raised until rounding leaves it definite."""
-    unit = np.sqrt(np.maximum(H.diagonal(), 1e-30))
+    unit = np.sqrt(np.maximum(H.diagonal(), 1e-18 * H.diagonal().max() + 1e-300))
     while True:
         damped = H / unit / unit[:, None]
         damped[np.diag_indices(len(H))] += damping
         try:
             factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
         except scipy.linalg.LinAlgError:
-            if not damping < 1:
+            if not damping < 1e6:
                 raise
             damping *= 10
             continue
