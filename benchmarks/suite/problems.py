@@ -71,3 +71,18 @@ def sparse_text() -> tuple[Any, Any]:
     X.sum_duplicates()
     logits = X @ (rng.standard_normal((m, c)).astype(np.float32) * 2)
     return X, (logits + rng.gumbel(size=(n, c))).argmax(1)
+
+
+def sparse_counts(m: int) -> tuple[Any, Any]:
+    """16000 rows of m columns, 0 or 1: 250 ones a row in columns frequent and rare, 20 in those of its class of 20."""
+    import scipy.sparse
+
+    rng, (n, c) = np.random.default_rng(0), (16000, 20)
+    y = rng.integers(c, size=n)
+    common = (m ** rng.random((n, 250)) - 1).astype(np.int64) % m
+    columns = np.concatenate([common, (y[:, None] * 997 + rng.integers(0, 300, (n, 20))) % m], 1)
+    rows = np.repeat(np.arange(n), columns.shape[1])
+    X = scipy.sparse.csr_matrix((np.ones(columns.size), (rows, columns.ravel())), (n, m))
+    X.sum_duplicates()
+    X.data[:] = 1
+    return X, y
