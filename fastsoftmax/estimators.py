@@ -232,8 +232,8 @@ class SoftmaxRegression(SoftmaxClassifier):
     objective_ : float
         F.
     converged_ : bool
-        Whether they are at most tol; where float32 coefficients cannot hold a gradient that small, whether F is right
-        to tol and they are the optimum, rounded.
+        Whether they are at most tol. Where rounding keeps the gradient from getting so small, as with features of
+        1e12 or coefficients in float32, whether F is right to tol.
     separable_ : bool
         Without a penalty, whether F falls without end in some direction, as where a hyperplane parts the classes: then
         there is no optimum, and larger coefficients are always better.
@@ -368,8 +368,6 @@ class SoftmaxRegression(SoftmaxClassifier):
         if outcome.why == "iterations":
             hint = "The max_iter was reached which means the coef_ did not converge. "
             hint += f"Increase the number of iterations (max_iter={self.max_iter})"
-        elif outcome.gap <= self.tol:
-            hint = "F is right to tol, by the gap, but rounding keeps the gradient from getting smaller"
         else:
             hint = "Rounding allows no more: in float64 no step lowers F, which may be right where its proof is short"
         warnings.warn(

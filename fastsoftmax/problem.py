@@ -339,7 +339,8 @@ class Problem:
         dual = (1 - alpha) * dual + alpha * entropy_q
         if self.l2:
             excess = np.abs(conjugate) if not self.l1 else np.maximum(np.abs(conjugate) - self.penalty1, 0)
-            dual -= float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2)))
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # of columns of size 1e150
+                dual -= float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2)))
         else:
             theta_y = min(1.0, 1 / max(1e-300, float((np.abs(conjugate) / self.penalty1).max())))
             dual = theta_y * dual + (1 - theta_y) * entropy_y
@@ -350,4 +351,5 @@ class Problem:
         if not self.l2 or self.l1 or value <= tol + self._class_sums()[1]:
             return False
         G = self.split(gradient)[0]
-        return float(np.einsum("ij,ij,j->", G, G, 1 / (2 * self.penalty2))) > 2 * tol
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return not float(np.einsum("ij,ij,j->", G, G, 1 / (2 * self.penalty2))) <= 2 * tol

@@ -38,16 +38,16 @@ def newton_direction(
     """
     direction, z = np.zeros_like(residual), precondition(residual)
     step, rz = z, float(residual @ z)
-    first, accuracy = rz, 0.1 * min(0.1, abs(rz) ** 0.25)
+    first, accuracy = rz, min(0.25, abs(rz) ** 0.25)
     size, inner, across = 0.0, rz, 0.0  # squared norms of direction and step, and their product
     for count in range(most):
         if not rz > accuracy**2 * first:
             return Direction(direction if count else z, count, size**0.5, False)
         curved = problem.hessp(proba, step)
         bend = float(step @ curved)
-        t = rz / bend if bend > 0 else np.inf
-        longer = size + 2 * t * across + t * t * inner if np.isfinite(t) else np.inf
-        if not longer <= radius**2:
+        t = rz / bend if bend > 0 else 0.0
+        longer = size + 2 * t * across + t * t * inner
+        if not (bend > 0 and longer <= radius**2):
             if not np.isfinite(radius):  # no curvature, and no region
                 return Direction(direction if count else z, count, size**0.5, False)
             t = (-across + (across**2 + inner * (radius**2 - size)) ** 0.5) / inner

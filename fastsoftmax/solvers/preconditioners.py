@@ -28,6 +28,7 @@ ROWS = 8  # times as many rows as a Gram matrix has columns are enough for it: 6
 MISSED = 4  # times more curvature than rows of a sample show
 UNSEEN = 1e-2  # of a class's mean curvature: for columns of which the rows that weigh most show far less
 LOOKED_AT = 32 << 20  # probabilities from which the rows that weigh most are chosen: n x c of them may not fit memory
+TOGETHER = 3  # times as many rows, the same for all classes, take no longer than some for each
 CHEAP = 2e9  # operations that blocks may take in any case: 10 ms
 WEIGHTY = 2  # and so many for a class, if they are the ones that weigh most
 RARE = 30  # times the penalty counts in a diagonal: as in `shared`, and text then takes half the iterations
@@ -59,6 +60,7 @@ class Blocks:
 
     def __init__(self, problem: Problem, H: Array) -> None:
         self.problem, self.dtype, (count, self.M, _) = problem, H.dtype, H.shape
+        self.gauge = problem.gauge and not problem.l1
         lanes = LANE_BYTES // H.dtype.itemsize
         self.ld = -(-self.M // lanes) * lanes
         self.inverse = _jit.aligned((count, self.M, self.ld), H.dtype)
@@ -74,14 +76,14 @@ class Blocks:
         np.divide(coef, size, out=x[:, :m], casting="same_kind")
         if len(intercept):
             np.divide(intercept, size, out=x[:, m], casting="same_kind")
-        if problem.gauge:
+        if self.gauge:
             x -= x.mean(0)
         inverse, flat_x, flat_z = self.inverse.reshape(-1), self.x.reshape(-1), self.z.reshape(-1)
         workers = min(_jit.worker_count(2.0 * problem.r * self.M * self.M), problem.r)
         pointer = whiten.whiten_pointer(0, 0, inverse, 1, self.M, self.ld, flat_x, flat_z)
         whiten.whiten(workers, pointer, inverse, len(self.inverse), self.M, self.ld, flat_x, flat_z, problem.r)
         z = self.z[:, : self.M]
-        if problem.gauge:
+        if self.gauge:
             z -= z.mean(0)
         np.multiply(z[:, :m], size, out=to)
         if len(intercept):
@@ -200,13 +202,18 @@ def weighty_rows(weights: Array, count: int) -> tuple[Array, Array]:
     return rows, weights[rows] / share[rows]
 
 
-def per_class(problem: Problem, theta: Array, operations: float = CHEAP) -> Preconditioner:
-    """One block a class, at theta, each from the rows that weigh most in it, or from all where that is cheap."""
+def class_blocks(problem: Problem, theta: Array, operations: float = CHEAP) -> Array:
+    """One block a class, at theta, each from the rows that weigh most in it, or from all where that is cheap.
+
+    On and above the diagonals, without the penalty.
+    """
     M, n = problem.m + problem.fit_intercept, problem.design.n
     looked_at = spaced(n, min(n, max(LOOKED_AT // problem.c, WEIGHTY * M)))
     part = _part(problem, len(looked_at))
     p, share = part.probabilities(theta)[:, -problem.r :], problem.targets.total / part.targets.total
     count = max(WEIGHTY * M, int(operations / (problem.r * M * M)))
+    if len(looked_at) <= TOGETHER * count:
+        return part.blocks(np.ascontiguousarray((p * (1 - p)).T), penalty=False)
     H, shares = np.empty((problem.r, M, M), problem.dtype), np.empty(problem.r)
     for k in range(problem.r):
         column = p[:, k].astype(np.float64)
@@ -214,7 +221,12 @@ def per_class(problem: Problem, theta: Array, operations: float = CHEAP) -> Prec
         rows, weights = weighty_rows(every, count)
         H[k], shares[k] = problem.gram_of(looked_at[rows], weights), every.sum() / problem.targets.total
     floored(problem, H, shares * UNSEEN)
-    problem.cache["blocks"] = H
+    return H
+
+
+def per_class(problem: Problem, theta: Array, operations: float = CHEAP) -> Preconditioner:
+    """The inverses of `class_blocks`, which are remembered."""
+    problem.cache["blocks"] = class_blocks(problem, theta, operations)
     problem.cache.pop("factored", None)
     return remembered(problem)
 

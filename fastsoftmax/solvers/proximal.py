@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners, proximal_newton
 from fastsoftmax.solvers.conjugate import newton_direction
+from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
 EXACT = np.dtype(np.float64)
+REBUILT = 40  # products with the Hessian after which blocks are built again
 GRAM = 4096  # columns up to which a Gram matrix preconditions
 
 
@@ -28,47 +29,28 @@ class Restricted:
 
     def __init__(self, problem: Problem) -> None:
         self.diagonal = preconditioners.Diagonal(problem).inverse
-        self.gram = None
         M = problem.m + problem.fit_intercept
-        if M <= GRAM:
-            self.gram = preconditioners.mean_gram(problem).astype(np.float64)
-            self.gram += np.triu(self.gram, 1).T
-        self.spread = preconditioners.spreads(problem)
-        self.factors: list[tuple[Array, Any]] = []
+        self.blocks: Preconditioner | None = None
+        self.small = problem.r * M * M * problem.dtype.itemsize <= preconditioners.BLOCK_BYTES and M <= GRAM
+        self.curvature: Array | None = None
+        self.products = 0  # since it was found
 
-    def restrict(self, problem: Problem, free: Array) -> None:
-        """From now on precondition on the entries that are free."""
-        self.problem, self.free, self.factors = problem, free, []
-        if self.gram is None:
+    def restrict(self, problem: Problem, theta: Array, free: Array) -> None:
+        """From now on precondition on the entries that are free; to others, the blocks are those of the identity."""
+        self.free = free
+        if not self.small:
             return
-        coef, intercept = problem.split(free)
-        penalty = np.append(problem.penalty2, [0.0] * len(intercept[:1]))
-        for k in range(problem.r):
-            on = np.flatnonzero(np.append(coef[k], intercept[k : k + 1]))
-            H = self.spread[k] * self.gram[np.ix_(on, on)]
-            H[np.arange(len(on)), np.arange(len(on))] *= 1 + 1e-6
-            H[np.arange(len(on)), np.arange(len(on))] += penalty[on] + 1e-12
-            try:
-                self.factors.append((on, cho_factor(H, check_finite=False)))
-            except np.linalg.LinAlgError:  # as many columns as rows, or more, and no l2 penalty
-                self.factors = []
-                return
+        if self.curvature is None or self.products > REBUILT:
+            self.curvature, self.products = preconditioners.class_blocks(problem, theta), 0
+        on = problem.by_class(free.astype(self.curvature.dtype))
+        H = self.curvature * on[:, :, None]
+        H *= on[:, None, :]
+        diagonal = np.arange(problem.m)
+        H[:, diagonal, diagonal] += problem.penalty2.astype(H.dtype) + (1 - on[:, : problem.m])
+        self.blocks = preconditioners.Blocks(problem, H)
 
     def __call__(self, vector: Array) -> Array:
-        if not self.factors:
-            return np.where(self.free, self.diagonal * vector, 0)
-        problem, result = self.problem, np.zeros_like(vector)
-        coef, intercept = problem.split(vector)
-        to, shift = problem.split(result)
-        for k, (on, factor) in enumerate(self.factors):
-            if len(on) == 0:
-                continue
-            solved = cho_solve(factor, np.append(coef[k], intercept[k : k + 1])[on], check_finite=False)
-            own = on < problem.m
-            to[k, on[own]] = solved[own]
-            if len(intercept) and not own[-1]:
-                shift[k] = solved[-1]
-        return result
+        return np.where(self.free, self.diagonal * vector if self.blocks is None else self.blocks(vector), 0)
 
 
 class Run:
@@ -150,9 +132,11 @@ class Run:
         self.spent += 1
         problem, bound = self.problem, self.penalty > 0
         v, free = problem.subgradient(self.theta, self.gradient), (self.theta != 0) | ~bound
-        precondition.restrict(problem, free)
+        precondition.restrict(problem, self.theta, free)
         proba = problem.probabilities(self.theta)
-        d = newton_direction(problem, proba, np.where(free, -v, 0), precondition, most).step
+        found = newton_direction(problem, proba, np.where(free, -v, 0), precondition, most)
+        precondition.products += found.products
+        d = found.step
         for t in self._lengths(d):
             trial = self.theta + t * d
             trial[bound & (trial * self.theta <= 1e-14 * self.theta**2)] = 0.0
