@@ -18,6 +18,7 @@ from fastsoftmax._simd import LANE_BYTES
 from fastsoftmax.kernels import csr, dense
 from fastsoftmax.kernels import moments as sums
 from fastsoftmax.kernels.math import ordered_sum
+from fastsoftmax.vectors import in_blocks
 
 FLOATS = (np.float32, np.float64)
 MOMENT_BYTES = 16 << 20  # of partial sums
@@ -172,8 +173,8 @@ class Design(abc.ABC):
         """Rows start..stop of the features, mapped, into out (rows, m)."""
 
     @abc.abstractmethod
-    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
-        """Weights (c, m) of the raw features as the kernels take them."""
+    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array, scale: Array | None = None) -> None:
+        """Weights (c, m), times a scale (m,), as the kernels take them."""
 
     @abc.abstractmethod
     def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
@@ -254,8 +255,8 @@ class Dense(Design):
         else:
             np.multiply(self.X[start:stop], self.scale.astype(out.dtype), out=out, casting="same_kind")
 
-    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
-        out.reshape(arrangement.classes, arrangement.row)[:c, : self.m] = coef
+    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array, scale: Array | None = None) -> None:
+        out.reshape(arrangement.classes, arrangement.row)[:c, : self.m] = coef if scale is None else coef * scale
 
     def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
         return packed.reshape(-1, arrangement.row)[:c, : self.m]
@@ -389,8 +390,13 @@ class CSR(Design):
         out[...] = (-self.shift * self.scale).astype(out.dtype)
         out[rows, columns] = ((self.data[pairs] - self.shift[columns]) * self.scale[columns]).astype(out.dtype)
 
-    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array) -> None:
-        out.reshape(self.m, arrangement.classes)[:, :c] = coef.T
+    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array, scale: Array | None = None) -> None:
+        to = out.reshape(self.m, arrangement.classes)
+
+        def place(at: slice) -> None:
+            to[at, :c] = (coef[:, at] if scale is None else coef[:, at] * scale[at]).T
+
+        in_blocks(place, self.m, arrangement.classes)
 
     def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
         return packed.reshape(self.m, arrangement.classes)[:, :c].T

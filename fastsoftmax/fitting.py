@@ -13,8 +13,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
 
 from fastsoftmax.design import Design
+from fastsoftmax.merging import Merged, merged
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import SOLVERS, Outcome, choose, minimise
+from fastsoftmax.solvers import SOLVERS, Judge, Outcome, choose, minimise
 from fastsoftmax.targets import CheckedTargets, as_targets
 
 logger = logging.getLogger("fastsoftmax")
@@ -169,6 +170,7 @@ class Fit:
         self.estimator, self.labels, self.store = estimator, labels, design.stored_dtype
         self.c, self.sibling = len(labels.classes), sibling
         self._base: Problem | None = None
+        self._narrow: tuple[Merged | None, Problem | None] | None = None
         targets = labels.targets(design.n, np.float64, sample_weight, estimator.class_weight, estimator.label_smoothing)
         totals = targets.class_totals(self.c)
         if not totals.sum() > 0:
@@ -212,6 +214,18 @@ class Fit:
         other.cache = self.sibling.base.cache
         return other
 
+    @property
+    def narrow(self) -> tuple[Merged | None, Problem | None]:
+        """Where many columns can be merged: how, and the base of the narrower problem; found once."""
+        if self._narrow is None:
+            merge = merged(self.base.design)
+            self._narrow = merge, None
+            if merge is not None:
+                base = self.base.like(design=merge.design, columns=None)
+                logger.info("%d columns merged into %d", self.base.m, base.m)
+                self._narrow = merge, base
+        return self._narrow
+
     def problem(self, C: float, l1_ratio: float) -> Problem:
         """With the penalty; what was factored for one is there for the next."""
         share = strength(C, self.targets.total)
@@ -245,7 +259,24 @@ class Fit:
         def report(iteration: int, value: float, size: float) -> None:
             logger.info("iteration %d: F %.9g, largest gradient entry or decrement %.3g", iteration, value, size)
 
-        return self.settle(minimise(problem, start, name, estimator.tol, estimator.max_iter, self.store, report))
+        def solve(problem: Problem, start: Array | None, most: int, store: Any) -> Outcome:
+            return minimise(problem, start, name, estimator.tol, most, store, report)
+
+        merge, narrow = (None, None) if problem.l1 else self.narrow
+        if merge is None or narrow is None:
+            return self.settle(solve(problem, start, estimator.max_iter, self.store))
+        small = narrow.like(l2=problem.l2)
+        if start is not None:
+            coef, intercept = problem.stored(start, np.float64)
+            start = small.loaded(merge.project(coef), intercept)
+        found = solve(small, start, estimator.max_iter, np.float64)
+        theta = problem.loaded(merge.expand(found.coef), found.intercept)
+        outcome = Judge(problem, self.store, estimator.tol)(theta)._replace(n_iter=found.n_iter, solver=found.solver)
+        if found.converged and not outcome.converged:  # as its tolerance is lower than rounding of the merged columns
+            more = solve(problem, theta, estimator.max_iter - found.n_iter, self.store)
+            return self.settle(more._replace(n_iter=found.n_iter + more.n_iter))
+        converged = found.converged and outcome.converged
+        return self.settle(outcome._replace(converged=converged, separable=found.separable, why=found.why))
 
     def settle(self, outcome: Outcome) -> Outcome:
         """With the rows of all classes, judged again where some weigh nothing.

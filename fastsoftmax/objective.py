@@ -17,6 +17,7 @@ from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.cross_entropy import Targets
 from fastsoftmax.kernels.updates import add_partials
 from fastsoftmax.targets import CheckedTargets
+from fastsoftmax.vectors import in_blocks
 
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
 MAX_CHUNKS = 64  # each clears and adds a partial gradient
@@ -135,7 +136,7 @@ class SoftmaxObjective:
     def fold(self, coef: Array, intercept: Array | None) -> tuple[Array, Array]:
         """The weights of the raw features and the intercept, arranged and padded."""
         W, b = _jit.aligned((self.plan.length,), self.dtype), np.zeros(self.plan.classes, self.dtype)
-        self.design.pack(coef * self.scale if self.design.scaled else coef, self.c, self.plan, W)
+        self.design.pack(coef, self.c, self.plan, W, self.scale if self.design.scaled else None)
         if intercept is not None:
             b[: self.c] = intercept
         if self.design.shifted:
@@ -150,8 +151,15 @@ class SoftmaxObjective:
             moved = part - total[:, None].astype(np.float64) * self.design.shift
             G += (moved * (self.design.scale * factor)).astype(G.dtype, copy=False)
         else:
-            exact = kind == np.float64
-            G += part * (self.design.scale * factor if exact else self.scale * self.dtype.type(factor))
+            scale = self.design.scale * factor if kind == np.float64 else self.scale * self.dtype.type(factor)
+
+            def add(at: slice) -> None:
+                G[:, at] += part[:, at] * scale[at]
+
+            if isinstance(self.design, CSR):
+                in_blocks(add, self.design.m, self.c)
+            else:
+                add(slice(None))
         g += total * self.dtype.type(factor) if kind != np.float64 else total.astype(kind) * factor
 
     def loss_gradient(

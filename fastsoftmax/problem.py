@@ -4,6 +4,7 @@ Parameters theta are one flat float64 vector: coef (r, m), row by row where X is
 is sparse, then the intercept (r,) if there is one. r = c; or 1 for two classes, whose first row is then 0.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastsoftmax.curvature import grams
 from fastsoftmax.design import CSR, Design
 from fastsoftmax.objective import SoftmaxObjective
 from fastsoftmax.targets import CheckedTargets
+from fastsoftmax.vectors import in_blocks, total
 
 Array = NDArray[Any]
 
@@ -100,7 +102,8 @@ class Problem:
         self.objective = SoftmaxObjective(scaled, c, targets.astype(self.dtype), self.dtype)
         self.by_feature = isinstance(design, CSR)
         self.size = self.r * (self.m + fit_intercept)
-        self.penalty2, self.penalty1 = l2 * unit**2, l1 * unit
+        with np.errstate(over="ignore"):
+            self.penalty2, self.penalty1 = np.minimum(l2 * unit * unit, 1e300), l1 * unit
         self.gauge = not binary  # adding the same to all classes changes no probability
         self.cache: dict[str, Any] = {}  # what strengths of the penalty and compute types share
 
@@ -226,9 +229,13 @@ class Problem:
         coef, gradient = self.split(theta)[0], self.split(vector)[0]
         value = loss / self.targets.total
         if self.l2:
-            shrunk = self.penalty2 * coef
-            gradient += shrunk
-            value += 0.5 * float(np.einsum("ij,ij->", shrunk, coef))
+
+            def shrink(at: Any) -> float:
+                shrunk = self.penalty2[at[1]] * coef[at]
+                gradient[at] += shrunk
+                return float(np.einsum("ij,ij->", shrunk, coef[at]))
+
+            value += 0.5 * float(total(self.over_coef(shrink)))
         return value, vector
 
     def l1_norm(self, theta: Array) -> float:
@@ -289,24 +296,37 @@ class Problem:
             self.cache["sums"] = sums, self.targets.entropy(self.c)
         return self.cache["sums"]  # type: ignore[no-any-return]
 
+    def over_coef(self, function: Callable[[Any], Any]) -> list[Any]:
+        """function of indexes into coef, (r, m), that cut it into blocks in the order of theta."""
+        if self.by_feature:
+            return in_blocks(lambda at: function((slice(None), at)), self.m, self.r)
+        return in_blocks(lambda at: function((at, slice(None))), self.r, self.m)
+
+    def _least(self, part: Array, coef: Array, penalty: Array) -> Array:
+        """Of all subgradients that a gradient and l1 allow the one of least norm."""
+        still = np.sign(part) * np.maximum(np.abs(part) - penalty, 0)
+        return np.asarray(np.where(coef != 0, part + penalty * np.sign(coef), still))
+
     def subgradient(self, theta: Array, gradient: Array) -> Array:
         """Of all subgradients of F the one of least norm."""
         if not self.l1:
             return gradient
         least = gradient.copy()
         part, coef = self.split(least)[0], self.split(theta)[0]
-        moved = part + self.penalty1 * np.sign(coef)
-        part[...] = np.where(coef != 0, moved, np.sign(part) * np.maximum(np.abs(part) - self.penalty1, 0))
+        part[...] = self._least(part, coef, self.penalty1)
         return least
 
     def optimality(self, theta: Array, gradient: Array) -> float:
         """The largest entry of the subgradient of least norm, in the units of the mapped features."""
-        if self.origin is not None:
-            gradient = gradient.copy()
-            coef, intercept = self.split(gradient)
-            coef += np.outer(intercept, self.origin * self.unit)
-        coef, intercept = self.split(self.subgradient(theta, gradient))
-        return float(max(np.abs(coef / self.unit).max(), np.abs(intercept).max(initial=0.0)))
+        coef, (G, rho) = self.split(theta)[0], self.split(gradient)
+        origin = None if self.origin is None else self.origin * self.unit
+
+        def largest(at: Any) -> float:
+            part = G[at] if origin is None else G[at] + np.outer(rho[at[0]], origin[at[1]])
+            part = self._least(part, coef[at], self.penalty1[at[1]]) if self.l1 else part
+            return float(np.abs(part / self.unit[at[1]]).max())
+
+        return float(np.max([*self.over_coef(largest), np.abs(rho).max(initial=0.0)]))
 
     def gap(self, theta: Array, value: float, gradient: Array) -> float:
         """The duality gap: F - F* is at most this; nan without a penalty. value, gradient: of the smooth part."""
@@ -320,11 +340,19 @@ class Problem:
         Nor is it less than the mean entropy of the targets, which no F is below: what proves separable data.
         """
         coef, intercept = self.split(theta)
-        G, rho_rows = self.split(gradient)
-        G = G - self.penalty2 * coef
-        cross_entropy = value - 0.5 * float(np.einsum("ij,ij->", self.penalty2 * coef, coef))
-        dual, conjugate, alpha, entropy_q = cross_entropy - float(np.einsum("ij,ij->", G, coef)), G, 0.0, 0.0
+        smooth, rho_rows = self.split(gradient)
         sums, entropy_y = self._class_sums()
+        means = self.columns.mean * self.unit
+
+        def data_term(at: Any) -> Array:
+            return np.asarray(smooth[at] - self.penalty2[at[1]] * coef[at])
+
+        def sums_of(at: Any) -> tuple[float, float]:
+            G, part = data_term(at), coef[at]
+            return float(np.einsum("ij,ij->", G, part)), float(np.einsum("ij,ij,j->", part, part, self.penalty2[at[1]]))
+
+        along, norm = total(self.over_coef(sums_of))
+        dual, alpha, entropy_q, q = value - 0.5 * float(norm) - float(along), 0.0, 0.0, np.zeros(self.c)
         if self.fit_intercept:
             dual -= float(rho_rows @ intercept)
             rho = np.concatenate([-rho_rows, rho_rows]) if self.binary else rho_rows - rho_rows.mean()
@@ -335,14 +363,22 @@ class Problem:
                 q = np.maximum(share - rho / alpha, 0)
                 q /= q.sum()
                 entropy_q = -float((q[q > 0] * np.log(q[q > 0])).sum())
-                conjugate = G - alpha * (G + sums - np.outer(q[-self.r :], self.columns.mean * self.unit))
+
+        def conjugate(at: Any) -> float:
+            part = data_term(at)
+            if alpha > 0:
+                part -= alpha * (part + sums[at] - np.outer(q[-self.r :][at[0]], means[at[1]]))
+            if not self.l2:
+                return float((np.abs(part) / self.penalty1[at[1]]).max())
+            excess = np.maximum(np.abs(part) - self.penalty1[at[1]], 0) if self.l1 else part
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # of columns of size 1e150
+                return float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2[at[1]])))
+
         dual = (1 - alpha) * dual + alpha * entropy_q
         if self.l2:
-            excess = np.abs(conjugate) if not self.l1 else np.maximum(np.abs(conjugate) - self.penalty1, 0)
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # of columns of size 1e150
-                dual -= float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2)))
+            dual -= float(total(self.over_coef(conjugate)))
         else:
-            theta_y = min(1.0, 1 / max(1e-300, float((np.abs(conjugate) / self.penalty1).max())))
+            theta_y = min(1.0, 1 / max(1e-300, float(np.max(self.over_coef(conjugate)))))
             dual = theta_y * dual + (1 - theta_y) * entropy_y
         return max(dual, entropy_y) if np.isfinite(dual) else entropy_y
 
@@ -351,5 +387,9 @@ class Problem:
         if not self.l2 or self.l1 or value <= tol + self._class_sums()[1]:
             return False
         G = self.split(gradient)[0]
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            return not float(np.einsum("ij,ij,j->", G, G, 1 / (2 * self.penalty2))) <= 2 * tol
+
+        def least_gap(at: Any) -> float:
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                return float(np.einsum("ij,ij,j->", G[at], G[at], 1 / (2 * self.penalty2[at[1]])))
+
+        return not float(total(self.over_coef(least_gap))) <= 2 * tol

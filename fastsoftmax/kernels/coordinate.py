@@ -6,10 +6,10 @@ from fastsoftmax._jit import kernel
 
 
 @kernel
-def descend(H: Any, b: Any, penalty: Any, sweeps: int, u: Any, Hu: Any) -> int:
-    """Lowers u' H u / 2 - b' u + penalty' |u| over each entry of u in turn, `sweeps` times; the number that moved last.
+def descend(H: Any, penalty: Any, sweeps: int, u: Any, slope: Any) -> int:
+    """Lowers a quadratic plus penalty' |u| over each entry of u in turn, `sweeps` times; the number that moved last.
 
-    H (p, p) is symmetric and positive semidefinite; Hu is H u, and stays so. Ends early if nothing moves.
+    H (p, p) is its Hessian, positive semidefinite; slope its gradient at u, and stays so. Ends early if nothing moves.
     """
     moved = 0
     for _ in range(sweeps):
@@ -17,7 +17,7 @@ def descend(H: Any, b: Any, penalty: Any, sweeps: int, u: Any, Hu: Any) -> int:
         for j in range(len(u)):
             curvature = H[j, j]
             if curvature > 0:
-                far = u[j] * curvature - Hu[j] + b[j]
+                far = u[j] * curvature - slope[j]
                 new = 0.0
                 if far > penalty[j]:
                     new = (far - penalty[j]) / curvature
@@ -28,7 +28,7 @@ def descend(H: Any, b: Any, penalty: Any, sweeps: int, u: Any, Hu: Any) -> int:
                     moved += 1
                     u[j] = new
                     for i in range(len(u)):
-                        Hu[i] += step * H[j, i]
+                        slope[i] += step * H[j, i]
         if moved == 0:
             break
     return moved

@@ -4,7 +4,7 @@ A solver takes (problem, theta, stop, max_iter, report) and returns a `Result`. 
 go on where it stalls, and judges where that ended.
 """
 
-from fastsoftmax.solvers.minimise import Outcome, minimise
+from fastsoftmax.solvers.minimise import Judge, Outcome, minimise
 from fastsoftmax.solvers.registry import SOLVERS, Solver, choose
 
-__all__ = ["SOLVERS", "Outcome", "Solver", "choose", "minimise"]
+__all__ = ["SOLVERS", "Judge", "Outcome", "Solver", "choose", "minimise"]

@@ -4,7 +4,7 @@ The inverse Hessian is kept in compact form (Byrd, Nocedal & Schnabel 1994, theo
 past steps and of preconditioned changes of the gradient. Then an iteration takes one application of the preconditioner.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.line_search import search
 from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
+from fastsoftmax.vectors import in_blocks, moved, product, total
 
 Array = NDArray[Any]
 MEMORY_BYTES = 128 << 20
@@ -38,31 +39,43 @@ class Memory:
         self.slots: list[int] = []  # oldest first
         self.scale = 1.0
 
-    def add(self, s: Array, y: Array, My: Array, gradient: Array) -> None:
-        """After a step s that changed the gradient by y to `gradient`."""
-        sy, ymy, size = float(s @ y), float(y @ My), float(np.sqrt(s @ s))
-        if sy > 1e-10 * size * np.sqrt(float(y @ y)) and ymy > 0:
-            slot = self.slots.pop(0) if len(self.slots) == self.pairs else len(self.slots)
+    def add(self, direction: Array, t: float, before: "Slope", now: "Slope") -> None:
+        """After a step of t times the direction, between two slopes."""
+        size = t * np.sqrt(product(direction, direction))
+        slot = self.slots.pop(0) if len(self.slots) == self.pairs else len(self.slots)
+
+        def difference(at: slice) -> tuple[float, float, float, float]:
+            y, My = now.gradient[at] - before.gradient[at], now.Mg[at] - before.Mg[at]
+            np.multiply(direction[at], t / size, out=self.S[slot, at], casting="same_kind")
+            np.divide(My, size, out=self.MY[slot, at], casting="same_kind")
+            return direction[at] @ y, y @ My, y @ y, np.abs(now.gradient[at]).max()
+
+        parts = np.array(in_blocks(difference, len(direction)))
+        sy, ymy, yy = (float(value) for value in total(list(parts[:, :3])))
+        sy, length = t * sy, float(parts[:, 3].max()) or 1.0
+        if sy > 1e-10 * size * np.sqrt(yy) and ymy > 0:
             self.slots.append(slot)
-            np.divide(s, size, out=self.S[slot], casting="same_kind")
-            np.divide(My, size, out=self.MY[slot], casting="same_kind")
             self.Sg[slot], self.MYg[slot] = np.nan, np.nan
             self.scale = sy / ymy
         else:
             slot = -1
-        used, before, before_M = len(self.slots), self.Sg.copy(), self.MYg.copy()
-        length = float(np.abs(gradient).max()) or 1.0
-        g = (gradient / length).astype(np.float32)
-        self.Sg[:used], self.MYg[:used] = length * (self.S[:used] @ g), length * (self.MY[:used] @ g)
+        before_S, before_M, used = self.Sg.copy(), self.MYg.copy(), max(self.slots, default=-1) + 1
+
+        def products(at: slice) -> Array:
+            g = (now.gradient[at] / length).astype(np.float32)
+            return np.concatenate([self.S[:used, at] @ g, self.MY[:used, at] @ g])
+
+        both = length * total(in_blocks(products, len(direction), max(1, used)))
+        self.Sg[:used], self.MYg[:used] = both[:used], both[used:]
         if slot >= 0:
-            self.SY[:used, slot] = (self.Sg - before)[:used] / size
+            self.SY[:used, slot] = (self.Sg - before_S)[:used] / size
             self.YMY[:used, slot] = self.YMY[slot, :used] = (self.MYg - before_M)[:used] / size
             self.SY[slot, slot], self.YMY[slot, slot] = sy / size**2, ymy / size**2
 
     def direction(self, Mg: Array) -> Array:
         """- (inverse Hessian) gradient"""
-        used = len(self.slots)
-        if used == 0:
+        used = max(self.slots, default=-1) + 1
+        if not self.slots:
             return -Mg
         order = np.array(self.slots)
         pick = np.ix_(order, order)
@@ -70,14 +83,25 @@ class Memory:
         u = solve_triangular(R, a)
         t = solve_triangular(R, np.diag(R) * u + self.scale * (self.YMY[pick] @ u) - b, trans=1)
         length = float(max(np.abs(t).max(), np.abs(self.scale * u).max())) or 1.0
-        left, right = np.empty(used, np.float32), np.empty(used, np.float32)
+        left, right = np.zeros(used, np.float32), np.zeros(used, np.float32)
         left[order], right[order] = t / length, self.scale * u / length
-        past = right @ self.MY[:used]
-        past -= left @ self.S[:used]
-        direction = past * length
-        direction = direction.astype(np.float64)
-        direction -= self.scale * Mg
+        direction = np.empty_like(Mg)
+
+        def combine(at: slice) -> None:
+            past = right @ self.MY[:used, at]
+            past -= left @ self.S[:used, at]
+            np.multiply(past, length, out=direction[at])
+            direction[at] -= self.scale * Mg[at]
+
+        in_blocks(combine, len(Mg), used)
         return direction
+
+
+class Slope(NamedTuple):
+    """A gradient, and what preconditions times it."""
+
+    gradient: Array
+    Mg: Array
 
 
 class Descent:
@@ -86,7 +110,12 @@ class Descent:
     def __init__(self, problem: Problem, theta: Array, precondition: Preconditioner) -> None:
         self.problem, self.theta, self.precondition = problem, theta, precondition
         self.value, self.gradient = problem.loss_gradient(theta)
-        self.memory, self.Mg = Memory(self.gradient), precondition(self.gradient)
+        self.memory = Memory(self.gradient)
+        self._slope()
+
+    def _slope(self) -> None:
+        self.Mg = self.precondition(self.gradient)
+        self.decrement = product(self.gradient, self.Mg)  # some 2 (F - F*), if that is near the inverse Hessian
 
     def use(self, problem: Problem, precondition: Preconditioner | None = None) -> None:
         """Go on with another problem, and preconditioner, whose memory then begins anew."""
@@ -95,17 +124,12 @@ class Descent:
             self.value, self.gradient = problem.loss_gradient(self.theta)
         if precondition is not None:
             self.precondition, self.memory = precondition, Memory(self.gradient)
-        self.Mg = self.precondition(self.gradient)
-
-    @property
-    def decrement(self) -> float:
-        """About twice F - F*, if the preconditioner is near the inverse Hessian."""
-        return float(self.gradient @ self.Mg)
+        self._slope()
 
     def step(self) -> bool:
         """One iteration; False if rounding, or nothing left to gain, allowed none."""
         direction = self.memory.direction(self.Mg)
-        slope = float(self.gradient @ direction)
+        slope = product(self.gradient, direction)
         if not slope < 0 or not np.isfinite(slope):
             self.memory = Memory(self.gradient)
             direction, slope = -self.Mg, -self.decrement
@@ -114,11 +138,10 @@ class Descent:
         found = search(self.problem, self.theta, self.value, direction, slope)
         if found is None:
             return False
-        t, value, gradient = found
-        Mg = self.precondition(gradient)
-        direction *= t
-        self.memory.add(direction, gradient - self.gradient, Mg - self.Mg, gradient)
-        self.theta, self.value, self.gradient, self.Mg = self.theta + direction, value, gradient, Mg
+        before, t = Slope(self.gradient, self.Mg), found[0]
+        self.theta, self.value, self.gradient = moved(self.theta, t, direction), found[1], found[2]
+        self._slope()
+        self.memory.add(direction, t, before, Slope(self.gradient, self.Mg))
         return True
 
 

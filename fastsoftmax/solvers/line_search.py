@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
+from fastsoftmax.vectors import moved, product
 
 Array = NDArray[Any]
 TRIALS = 40
@@ -36,8 +37,8 @@ def search(
     blur = noise(problem, theta, start)
     low, high, t, best = 0.0, np.inf, 1.0, None
     for _ in range(TRIALS):
-        value, gradient = problem.loss_gradient(theta + t * direction)
-        now = float(gradient @ direction)
+        value, gradient = problem.loss_gradient(moved(theta, t, direction))
+        now = product(gradient, direction)
         enough = value <= start + 1e-4 * t * slope or (value <= start + blur and now <= -0.9998 * slope)
         if not (np.isfinite(value) and enough):
             if best is not None:

@@ -114,7 +114,10 @@ def minimise(
             theta, spent = result.theta, spent + result.n_iter
             outcome, successor = judge(theta), SOLVERS[names[-1]].successor
             if not judge.penalised:
-                outcome = outcome._replace(converged=outcome.converged and result.confirmed, separable=result.separable)
+                good = result.confirmed and (
+                    outcome.converged or result.stalled
+                )  # by rounding: F is right all the same
+                outcome = outcome._replace(converged=good, separable=result.separable)
             if outcome.converged or spent >= max_iter or successor is None:
                 break
             logger.info("%s ends after %d iterations: %s goes on", names[-1], spent, successor)

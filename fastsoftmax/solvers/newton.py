@@ -182,7 +182,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         problem = problem.like(dtype=EXACT)
     model = Whole() if small else Products(problem, "blocks" in problem.cache and not problem.fresh(theta))
     value, gradient = problem.loss_gradient(theta)
-    best, least, idle, hoped = np.inf, np.inf, 0, np.inf
+    best, least, idle, hoped, done = np.inf, np.inf, 0, np.inf, False
     for iteration in range(max_iter):
         exact, optimality = problem.dtype == EXACT, problem.optimality(theta, gradient)
         report(iteration, value, optimality)
@@ -195,7 +195,8 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             direction = model.direction(problem, theta, gradient)
             slope = float(gradient @ direction) if np.isfinite(direction).all() else np.nan
             found = search(problem, theta, value, direction, slope) if slope < 0 else None
-            confirmed, hoped = good and remaining(-slope, hoped) <= stop.tol, -slope
+            done, hoped = remaining(-slope, hoped) <= stop.tol, -slope
+            confirmed = good and done
             endless = confirmed and slope < 0 and falls_without_end(problem, theta, value, direction, slope)
             t, value, gradient = found or (0.0, value, gradient)
             theta = theta + t * direction if t else theta
@@ -204,7 +205,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             ended = not model.learn(t) or idle >= IDLE
         if ended:
             if exact:
-                return Result(theta, iteration + 1, stalled=True)
+                return Result(theta, iteration + 1, stalled=True, confirmed=done)
             problem, idle = problem.like(dtype=EXACT), 0
             value, gradient = problem.loss_gradient(theta)
             best, least = np.inf, np.inf

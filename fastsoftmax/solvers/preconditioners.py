@@ -19,6 +19,7 @@ from fastsoftmax._blas import on_threads
 from fastsoftmax._simd import LANE_BYTES
 from fastsoftmax.kernels import whiten
 from fastsoftmax.problem import Problem
+from fastsoftmax.vectors import in_blocks
 
 Array = NDArray[Any]
 Preconditioner = Callable[[Array], Array]
@@ -103,7 +104,9 @@ class Diagonal:
             intercept[...] = 1 / spread
 
     def __call__(self, vector: Array) -> Array:
-        return self.inverse * vector
+        result = np.empty_like(vector)
+        in_blocks(lambda at: np.multiply(self.inverse[at], vector[at], out=result[at]), len(vector))
+        return result
 
 
 def spreads(problem: Problem) -> Array:

@@ -42,8 +42,8 @@ class Model:
 
     def direction(self) -> tuple[Array, float]:
         """(where its minimum is from here, by how much F should change)"""
-        b = self.H @ self.x - self.g
-        u = minimise_quadratic(self.H, b, self.penalty, self.x, 1e-3 * violation(self.H, b, self.penalty, self.x))
+        accuracy = 1e-3 * violation(self.H, self.g, self.penalty, self.x)
+        u = minimise_quadratic(self.H, self.g, self.penalty, self.x, accuracy)
         d = u - self.x
         expected = float(self.g @ d) + float(self.penalty @ (np.abs(u) - np.abs(self.x)))
         return self.problem.flat(d.reshape(self.problem.r, -1)), expected

@@ -16,16 +16,16 @@ Array = NDArray[Any]
 ROUNDS, SWEEPS, TURNS = 60, 20, 20
 
 
-def violation(H: Array, b: Array, penalty: Array, u: Array) -> float:
-    """The largest entry of the subgradient of least norm, each in the units of its curvature."""
-    gradient = H @ u - b
-    still = np.maximum(np.abs(gradient) - penalty, 0)
-    entry = np.where(u != 0, np.abs(gradient + penalty * np.sign(u)), still)
+def violation(H: Array, slope: Array, penalty: Array, u: Array) -> float:
+    """The largest entry of the subgradient of least norm at u, each in the units of its curvature."""
+    still = np.maximum(np.abs(slope) - penalty, 0)
+    entry = np.where(u != 0, np.abs(slope + penalty * np.sign(u)), still)
     return float((entry / np.sqrt(np.maximum(np.diag(H), 1e-300))).max())
 
 
-def _to_signed_minimum(H: Array, b: Array, penalty: Array, u: Array) -> Array:
+def _to_signed_minimum(H: Array, penalty: Array, u: Array, slope: Array) -> Array:
     """Towards the minimum with the signs of u, entry after entry that would change its sign set to 0 on the way."""
+    start, first = u, slope
     for _ in range(TURNS):
         free = np.flatnonzero((u != 0) | (penalty == 0))
         if len(free) == 0:
@@ -38,8 +38,7 @@ def _to_signed_minimum(H: Array, b: Array, penalty: Array, u: Array) -> Array:
             factor = cho_factor(part, check_finite=False)
         except np.linalg.LinAlgError:
             return u
-        gradient = (H[free] @ u - b[free]) + penalty[free] * np.sign(u[free])
-        step = -cho_solve(factor, gradient, check_finite=False)
+        step = -cho_solve(factor, slope[free] + penalty[free] * np.sign(u[free]), check_finite=False)
         crossing = (penalty[free] > 0) & ((u[free] + step) * u[free] < 0)
         meets = np.abs(u[free][crossing] / step[crossing])
         t = min(1.0, float(meets.min(initial=1.0)))
@@ -48,31 +47,34 @@ def _to_signed_minimum(H: Array, b: Array, penalty: Array, u: Array) -> Array:
         if t == 1.0:
             return u
         u[free[np.flatnonzero(crossing)[meets <= t]]] = 0.0
+        slope = first + H @ (u - start)
     return u
 
 
-def minimise_quadratic(H: Array, b: Array, penalty: Array, u: Array, accuracy: float) -> Array:
-    """The minimum of u' H u / 2 - b' u + penalty' |u|, from u, until `violation` is at most `accuracy`.
+def minimise_quadratic(H: Array, slope: Array, penalty: Array, start: Array, accuracy: float) -> Array:
+    """The minimum of slope' (u - start) + (u - start)' H (u - start) / 2 + penalty' |u|.
 
     Parameters
     ----------
     H : ndarray of shape (p, p)
         Symmetric and positive semidefinite.
-    b, penalty, u : ndarray of shape (p,)
+    slope, penalty, start : ndarray of shape (p,)
+        slope is the gradient at `start`, without the penalty.
     accuracy : float
+        Of `violation`.
 
     Returns
     -------
     ndarray of shape (p,)
         Or, where rounding is all that is left, the best that was found.
     """
-    best, least = u, violation(H, b, penalty, u)
+    u, best, least = start, start, violation(H, slope, penalty, start)
     for _ in range(ROUNDS):
-        u, Hu = u.copy(), H @ u
-        moved = descend(H, b, penalty, SWEEPS, u, Hu)
-        u = _to_signed_minimum(H, b, penalty, u)
-        now = violation(H, b, penalty, u)
-        best, least = (u, now) if now < least else (best, least)
-        if least <= accuracy or moved == 0 or not np.isfinite(now):
+        u, now = u.copy(), slope + H @ (u - start)
+        moved = descend(H, penalty, SWEEPS, u, now)
+        u = _to_signed_minimum(H, penalty, u, slope + H @ (u - start))
+        found = violation(H, slope + H @ (u - start), penalty, u)
+        best, least = (u, found) if found < least else (best, least)
+        if least <= accuracy or moved == 0 or not np.isfinite(found):
             break
     return best

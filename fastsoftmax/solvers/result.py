@@ -18,7 +18,7 @@ class Result(NamedTuple):
     theta: Array
     n_iter: int
     stalled: bool = False  # it ended because it made no progress
-    confirmed: bool = False  # the decrease that Newton's method expects, about twice F - F*, is at most tol
+    confirmed: bool = False  # Newton's method expects no more than tol of further steps
     separable: bool = False  # F falls without end in some direction: there is no optimum
 
 
