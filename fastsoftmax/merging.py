@@ -1,8 +1,8 @@
-"""Columns of sparse X that one row alone has, merged into one for each row: under l2 the same optimum, of fewer weights.
+"""Columns of sparse X that one row alone has, merged into one for each row: under l2 the optimum of fewer weights.
 
-Of text most columns are so, above all of its pairs of words. In row i these columns are v_j; what they add to a logit is
-sum_j v_j W_j, and of all W that give the same sum, W_j = v_j w / |v| has the least norm, |w|. So one column of |v| and
-its weight w stand for them, exactly. Columns without any entry have weight 0.
+Of text most columns are so, above all of its pairs of words. In row i these columns are v_j, and add sum_j v_j W_j to a
+logit. Of all W that give the same sum, W_j = v_j w / |v| has the least norm, |w|. So one column of |v| and its weight w
+stand for them, exactly. Columns without any entry have weight 0.
 """
 
 from typing import Any, NamedTuple
@@ -30,10 +30,7 @@ class Merged(NamedTuple):
 
     def project(self, coef: Array) -> Array:
         """(r, narrower), whose expansion is nearest to weights (r, m)."""
-        narrow = np.zeros((len(coef), self.design.m))
-        for row, weights in zip(narrow, coef, strict=True):
-            row += np.bincount(self.column, self.share * weights, self.design.m)
-        return narrow
+        return np.stack([np.bincount(self.column, self.share * weights, self.design.m) for weights in coef])
 
 
 def merged(design: Design) -> Merged | None:

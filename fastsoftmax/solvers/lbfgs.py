@@ -13,7 +13,7 @@ from scipy.linalg import solve_triangular
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.line_search import search
-from fastsoftmax.solvers.preconditioners import Preconditioner
+from fastsoftmax.solvers.preconditioners import Diagonal, Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 from fastsoftmax.vectors import in_blocks, moved, product, total
 
@@ -21,6 +21,7 @@ Array = NDArray[Any]
 MEMORY_BYTES = 128 << 20
 PAIRS = 30
 SUBSAMPLE = 10_000  # rows above which a start on a subsample pays
+PATIENCE, DIAGONAL = 25, 6  # iterations without progress; where but a diagonal preconditions, Newton's method is better
 EXACT = np.dtype(np.float64)
 
 
@@ -168,7 +169,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         precondition = preconditioners.shared(problem)
     descent = Descent(problem, theta, precondition) if not fresh else started(problem, theta, precondition)
     schedule = Schedule(problem, fresh)
-    best, since = np.inf, 0
+    best, since, patience = np.inf, 0, DIAGONAL if isinstance(precondition, Diagonal) else PATIENCE
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
         exact = descent.problem.dtype == EXACT
@@ -179,9 +180,9 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             descent.use(descent.problem, preconditioners.per_class(descent.problem, descent.theta))
         moved = not good and descent.step()
         best, since = (descent.decrement, 0) if descent.decrement < 0.7 * best else (best, since + 1)
-        stalled = since >= 25 if exact else since >= 8 and descent.decrement < 1e-6
+        stalled = since >= patience if exact or patience == DIAGONAL else since >= 8 and descent.decrement < 1e-6
         if not moved or stalled:
-            if exact:
+            if exact or (stalled and patience == DIAGONAL):
                 return Result(descent.theta, iteration, stalled=True)
             descent.use(descent.problem.like(dtype=EXACT))
             best, since = np.inf, 0

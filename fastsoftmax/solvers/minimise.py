@@ -133,7 +133,8 @@ def minimise(
             return free._replace(n_iter=spent + free.n_iter, solver=outcome.solver)
     if outcome.converged or spent >= max_iter:
         return outcome._replace(why="" if outcome.converged else "iterations")
-    proved = outcome.gap <= tol  # F is right, and rounding alone keeps the gradient up
+    beyond_noise = tol > 1e-14 * (1 + abs(outcome.value))
+    proved = beyond_noise and outcome.gap <= tol  # F is right, and rounding alone keeps the gradient up
     return outcome._replace(converged=proved, why="" if proved else "rounding")
 
 

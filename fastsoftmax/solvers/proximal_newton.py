@@ -42,8 +42,8 @@ class Model:
 
     def direction(self) -> tuple[Array, float]:
         """(where its minimum is from here, by how much F should change)"""
-        accuracy = 1e-3 * violation(self.H, self.g, self.penalty, self.x)
-        u = minimise_quadratic(self.H, self.g, self.penalty, self.x, accuracy)
+        now = violation(self.H, self.g, self.penalty, self.x)
+        u = minimise_quadratic(self.H, self.g, self.penalty, self.x, now * min(0.1, now**0.5))
         d = u - self.x
         expected = float(self.g @ d) + float(self.penalty @ (np.abs(u) - np.abs(self.x)))
         return self.problem.flat(d.reshape(self.problem.r, -1)), expected

@@ -13,7 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 from fastsoftmax.kernels.coordinate import descend
 
 Array = NDArray[Any]
-ROUNDS, SWEEPS, TURNS = 60, 20, 20
+ROUNDS, SWEEPS, TURNS = 15, 20, 8  # at most: far from the optimum a rough minimum will do
 
 
 def violation(H: Array, slope: Array, penalty: Array, u: Array) -> float:
