@@ -115,7 +115,8 @@ def _direction(V, s, G, P):
 def lower_bound(X, Y, coef, intercept, l2=0.0, l1=0.0, weight=None, fit_intercept=True):
     """What F* is at least, with a penalty: the dual's value at the probabilities of coef, with its best intercept.
 
-    With l1 alone at a point between these and Y that is feasible. It is F* where coef is optimal.
+    With l1 alone at a point between these and Y that is feasible. It is F* where coef is optimal. Less than 1e-11 in the
+    gradient of columns of size 1 is rounding: coefficients there are far below 1e6.
     """
     coef = np.asarray(coef, np.float64)
     s = np.full(len(Y), 1 / len(Y)) if weight is None else np.asarray(weight, np.float64) / np.sum(weight)
@@ -134,6 +135,7 @@ def lower_bound(X, Y, coef, intercept, l2=0.0, l1=0.0, weight=None, fit_intercep
         Z = Z - step / max(1.0, np.abs(step).max())
         P = reference.softmax(Z)
     G = np.abs((s[:, None] * (P - Y)).T @ V)[-len(coef) :]
+    G[G < 1e-11] = 0
     with np.errstate(over="ignore", divide="ignore"):
         ridge = np.broadcast_to(np.sqrt(l2), len(used))[used] / unit
         lasso = np.broadcast_to(l1, len(used))[used] / unit
