@@ -115,8 +115,8 @@ def _direction(V, s, G, P):
 def lower_bound(X, Y, coef, intercept, l2=0.0, l1=0.0, weight=None, fit_intercept=True):
     """What F* is at least, with a penalty: the dual's value at the probabilities of coef, with its best intercept.
 
-    With l1 alone at a point between these and Y that is feasible. It is F* where coef is optimal. Less than 1e-11 in the
-    gradient of columns of size 1 is rounding: coefficients there are far below 1e6.
+    With l1 alone at a point between these and Y that is feasible. It is F* where coef is optimal. Less than 1e-11 in
+    the gradient of columns of size 1 is rounding: coefficients there are far below 1e6.
     """
     coef = np.asarray(coef, np.float64)
     s = np.full(len(Y), 1 / len(Y)) if weight is None else np.asarray(weight, np.float64) / np.sum(weight)

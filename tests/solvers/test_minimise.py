@@ -83,11 +83,10 @@ def test_a_start_worse_than_null_is_left(rng, c, l1):
     null, value = problem.null()
     theta = 50.0 * rng.standard_normal(problem.size)
     assert problem.loss_gradient(theta)[0] > value
-    cut = minimise(problem, theta, "proximal" if l1 else "lbfgs", 1e-8, 0, np.float64, quiet)
+    name = "proximal" if l1 else "lbfgs"
+    cut = minimise(problem, theta, name, 1e-8, 0, np.float64, quiet)
     assert cut.value <= value + 1e-12
-    nowhere = minimise(
-        problem, np.full(problem.size, np.nan), "proximal" if l1 else "lbfgs", 1e-8, 0, np.float64, quiet
-    )
+    nowhere = minimise(problem, np.full(problem.size, np.nan), name, 1e-8, 0, np.float64, quiet)
     np.testing.assert_allclose(nowhere.theta, null, atol=1e-12)
 
 
@@ -170,7 +169,7 @@ def test_what_is_far_is_centred_and_the_rest_is_left(rng, layout):
 def test_the_optimality_is_that_of_raw_features(rng, c, layout, C):
     """Columns far from 0 are centred for digits; gradients and coefficients are in the units of X."""
     n = 150
-    X = rng.standard_normal((n, 3)) + [0, 500.0, 4000.0]
+    X = rng.standard_normal((n, 3)) + np.array([0, 500.0, 4000.0])
     y = (X[:, :, None] * rng.standard_normal((3, c)) + rng.gumbel(size=(n, 1, c))).sum(1)
     y = (y - y.mean(0)).argmax(1)
     y[:c] = np.arange(c)

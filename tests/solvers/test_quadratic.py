@@ -51,8 +51,8 @@ def test_violation_is_0_at_the_optimum_alone(rng):
     b = np.array([0.4, 2.5, 9.0])
     u = np.array([0.0, 0.5, 1.0])
     assert violation(H, b, penalty, u) == 0
-    np.testing.assert_allclose(violation(H, b, penalty, u + [0, 0.1, 0]), 0.4 / 2)
-    np.testing.assert_allclose(violation(H, b + [0.3, 0, 0], penalty, u), 0.2)
+    np.testing.assert_allclose(violation(H, b, penalty, u + np.array([0, 0.1, 0])), 0.4 / 2)
+    np.testing.assert_allclose(violation(H, b + np.array([0.3, 0, 0]), penalty, u), 0.2)
 
 
 def test_nearly_collinear_columns(rng):
