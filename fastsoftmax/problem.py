@@ -145,6 +145,16 @@ class Problem:
             intercept[...] = rows[:, self.m]
         return vector
 
+    def deciding(self, theta: Array, logit: float) -> Array:
+        """Those weights of features, as they are in X, that alone add at least so much to a logit; the others are 0."""
+        kept, scale = np.zeros_like(theta), self.design.scale * self.unit
+        coef, intercept = self.split(kept)
+        largest = self.design.largest(np.arange(self.m)) * np.abs(scale)
+        coef[...] = np.where(np.abs(self.split(theta)[0]) * largest > logit, self.split(theta)[0], 0)
+        if len(intercept):
+            intercept[...] = coef @ (self.design.shift * scale)
+        return kept
+
     def fresh(self, theta: Array) -> bool:
         """Whether coef is 0, so that nothing is known yet."""
         return not self.split(theta)[0].any()

@@ -86,7 +86,8 @@ def _shrunk(problem: Problem, theta: Array) -> tuple[Array, float]:
     """(theta, or a fraction of it where F is much lower; F there): from weights far too large no curvature is seen."""
     smooth, gradient = problem.loss_gradient(theta)
     norm = problem.l1_norm(theta)
-    value, along = smooth + norm, float(gradient @ theta) + norm
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, along = smooth + norm, float(gradient @ theta) + norm
     while along > 0.25 * value:
         less = 0.25 * theta
         lower = problem.loss_gradient(less)[0] + problem.l1_norm(less)
@@ -130,7 +131,8 @@ def minimise(
         if not outcome.converged and spent < max_iter and judge.penalised and _weightless(judge.problem, outcome):
             logger.info("the penalty is lost in the rounding of F: it is left out, and there is no gap")
             free = minimise(problem.like(l1=0.0, l2=0.0), outcome.theta, "newton", tol, max_iter - spent, store, report)
-            return free._replace(n_iter=spent + free.n_iter, solver=outcome.solver)
+            if _weightless(judge.problem, free):
+                return free._replace(n_iter=spent + free.n_iter, solver=outcome.solver)
     if outcome.converged or spent >= max_iter:
         return outcome._replace(why="" if outcome.converged else "iterations")
     beyond_noise = tol > 1e-14 * (1 + abs(outcome.value))
@@ -142,7 +144,7 @@ def _weightless(problem: Problem, outcome: Outcome) -> bool:
     """Whether what is penalised is so little that F would be the same without: then no gap can be computed."""
     coef = problem.split(outcome.theta)[0]
     penalty = problem.l1_norm(outcome.theta) + 0.5 * float(np.einsum("ij,ij,j->", coef, coef, problem.penalty2))
-    return penalty <= 1e-14 * outcome.value
+    return bool(coef.any()) and penalty <= 1e-14 * outcome.value
 
 
 def _run(problem: Problem, theta: Array, name: str, judge: Judge, max_iter: int, report: Report) -> Result:

@@ -19,6 +19,8 @@ Array = NDArray[Any]
 WHOLE = 400  # parameters up to which the whole Hessian is built
 GENEROUS = 1e11  # operations that blocks may take: half a second
 MOST = 200  # products with the Hessian for a direction
+UNSURE = 1e-6  # of tol, for decrements of a Hessian of which rounding may hide a part
+CERTAIN = 12.0, 6.0  # logits that decide
 IDLE = 6  # iterations without progress that end it
 EXACT = np.dtype(np.float64)
 
@@ -109,11 +111,12 @@ class Whole:
     """
 
     def __init__(self) -> None:
-        self.damping, self.trusted = Damping(), True
+        self.damping, self.trusted, self.sure = Damping(), True, 1.0
 
     def direction(self, problem: Problem, theta: Array, gradient: Array) -> Array:
         proba = problem.probabilities(theta)
         factor = Factor(problem, hessian(problem, proba), self.damping.share)
+        self.sure = 1.0 if factor.exact else UNSURE
         if factor.exact and self.trusted:
             return -factor(gradient)
         return newton_direction(problem, proba, -gradient, factor, MOST).step
@@ -130,6 +133,7 @@ class Products:
     def __init__(self, problem: Problem, remember: bool) -> None:
         self.precondition = preconditioners.remembered(problem) if remember else preconditioners.shared(problem)
         self.radius, self.last = np.inf, Direction(np.zeros(0), 0, 0.0, False)
+        self.sure = 1.0
         self.spent = 0.0  # products with the Hessian since blocks were built
 
     def direction(self, problem: Problem, theta: Array, gradient: Array) -> Array:
@@ -161,14 +165,26 @@ def remaining(decrement: float, before: float) -> float:
     return decrement / (1 - decrement / before) if decrement < before else np.inf
 
 
-def falls_without_end(problem: Problem, theta: Array, value: float, direction: Array, slope: float) -> bool:
-    """Whether F still falls a thousand times as far as Newton's method would go: then data are separable.
+FAR = (1e3, 1e6, 1e9)  # times a step of Newton's method: towards a minimum F would rise by half a million decrements
 
-    Towards a minimum F would have risen again, by half a million times the decrease that is expected.
-    """
+
+def falls_beyond(problem: Problem, theta: Array, value: float, direction: Array) -> list[float]:
+    """By how much F is lower far along a direction."""
     with np.errstate(over="ignore", invalid="ignore"):
-        far = problem.loss_gradient(theta + 1e3 * direction)[0]
-    return far < value - max(-0.25 * slope, 1e-15 * (1 + value))
+        return [value - problem.loss_gradient(theta + far * direction)[0] for far in FAR]
+
+
+def may_grow(problem: Problem, theta: Array, value: float) -> bool:
+    """Whether weights, or those that decide rows for certain, may grow for ever: F is no higher, and with less it is.
+
+    As after a solver that has gone so far that nothing is left of the fall.
+    """
+    blur = 1e-15 * (1 + value)
+    for growth in (theta, *(problem.deciding(theta, logit) for logit in CERTAIN)):
+        more, less = theta + FAR[0] * growth, theta - growth
+        if growth.any() and problem.loss_gradient(more)[0] <= value + blur < problem.loss_gradient(less)[0] - blur:
+            return True
+    return False
 
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
@@ -195,13 +211,17 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             direction = model.direction(problem, theta, gradient)
             slope = float(gradient @ direction) if np.isfinite(direction).all() else np.nan
             found = search(problem, theta, value, direction, slope) if slope < 0 else None
-            done, hoped = remaining(-slope, hoped) <= stop.tol, -slope
-            confirmed = good and done
-            endless = confirmed and slope < 0 and falls_without_end(problem, theta, value, direction, slope)
+            done, hoped = remaining(-slope, hoped) <= model.sure * stop.tol, -slope
+            falls = falls_beyond(problem, theta, value, direction) if good and done and slope < 0 else [0.0]
+            if max(falls) > stop.tol - 4 * slope:  # what is left was hidden behind one row far larger than the others
+                theta, hoped = theta + FAR[int(np.argmax(falls))] * direction, np.inf
+                value, gradient = problem.loss_gradient(theta)
+                continue
             t, value, gradient = found or (0.0, value, gradient)
             theta = theta + t * direction if t else theta
-            if confirmed:
-                return Result(theta, iteration + 1, confirmed=True, separable=endless)
+            if good and done:
+                separable = falls[0] > max(-0.25 * slope, 1e-15 * (1 + value)) or may_grow(problem, theta, value)
+                return Result(theta, iteration + 1, confirmed=True, separable=separable)
             ended = not model.learn(t) or idle >= IDLE
         if ended:
             if exact:

@@ -3,6 +3,7 @@
 Lee, Sun & Saunders 2014, algorithm 1; the quadratics are minimised without the data, by `quadratic`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
 PARAMETERS, OPERATIONS = 1500, 2e10  # up to which the whole Hessian is built: 0.1 s
-HALVINGS, IDLE = 40, 5
+HALVINGS, IDLE, STEPS = 40, 5, 5
 
 
 def suits(problem: Problem) -> bool:
@@ -51,7 +52,29 @@ class Model:
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
     """Minimise F from theta, in float64; entries that the l1 penalty turns off are exactly 0."""
-    problem = problem.like(dtype=EXACT)
+    problem, spent = problem.like(dtype=EXACT), 0
+    if problem.fresh(theta):
+        for l1 in stronger(problem, theta):
+            most = min(STEPS, max_iter - spent)
+            found = descend_to(problem.like(l1=l1), theta, near, most, report)
+            theta, spent = found.theta, spent + found.n_iter
+    result = descend_to(problem, theta, stop, max_iter - spent, report)
+    return result._replace(n_iter=spent + result.n_iter)
+
+
+def stronger(problem: Problem, theta: Array) -> list[float]:
+    """Penalties on the way down to a weak one, a tenth each: then few entries change their sign at a time."""
+    most = problem.optimality(theta, problem.loss_gradient(theta)[1]) + problem.l1
+    return [most * 10.0**-k for k in range(1, 300) if most * 10.0**-k > 30 * problem.l1]
+
+
+def near(problem: Problem, theta: Array, value: float, gradient: Array) -> bool:
+    """Whether the next penalty may take over."""
+    return problem.optimality(theta, gradient) <= 0.2 * problem.l1
+
+
+def descend_to(problem: Problem, theta: Array, stop: Callable[..., bool], max_iter: int, report: Report) -> Result:
+    """One penalty."""
     value, gradient = problem.loss_gradient(theta)
     total, damping, idle, least = value + problem.l1_norm(theta), Damping(), 0, np.inf
     for iteration in range(max_iter):

@@ -13,7 +13,8 @@ from scipy.linalg import cho_factor, cho_solve
 from fastsoftmax.kernels.coordinate import descend
 
 Array = NDArray[Any]
-ROUNDS, SWEEPS, TURNS = 15, 20, 8  # at most: far from the optimum a rough minimum will do
+ROUNDS, SWEEPS, TURNS = 60, 20, 20
+OPERATIONS = 3e9  # of factors, after which a rough minimum must do: a tenth of a second or two
 
 
 def violation(H: Array, slope: Array, penalty: Array, u: Array) -> float:
@@ -23,10 +24,10 @@ def violation(H: Array, slope: Array, penalty: Array, u: Array) -> float:
     return float((entry / np.sqrt(np.maximum(np.diag(H), 1e-300))).max())
 
 
-def _to_signed_minimum(H: Array, penalty: Array, u: Array, slope: Array) -> Array:
+def _to_signed_minimum(H: Array, penalty: Array, u: Array, slope: Array, turns: int) -> Array:
     """Towards the minimum with the signs of u, entry after entry that would change its sign set to 0 on the way."""
     start, first = u, slope
-    for _ in range(TURNS):
+    for _ in range(turns):
         free = np.flatnonzero((u != 0) | (penalty == 0))
         if len(free) == 0:
             return u
@@ -69,10 +70,11 @@ def minimise_quadratic(H: Array, slope: Array, penalty: Array, start: Array, acc
         Or, where rounding is all that is left, the best that was found.
     """
     u, best, least = start, start, violation(H, slope, penalty, start)
-    for _ in range(ROUNDS):
+    most = max(40, int(3 * OPERATIONS / len(H) ** 3))  # factors
+    for _ in range(min(ROUNDS, most // TURNS)):
         u, now = u.copy(), slope + H @ (u - start)
         moved = descend(H, penalty, SWEEPS, u, now)
-        u = _to_signed_minimum(H, penalty, u, slope + H @ (u - start))
+        u = _to_signed_minimum(H, penalty, u, slope + H @ (u - start), TURNS)
         found = violation(H, slope + H @ (u - start), penalty, u)
         best, least = (u, found) if found < least else (best, least)
         if least <= accuracy or moved == 0 or not np.isfinite(found):
