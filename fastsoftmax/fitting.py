@@ -12,7 +12,7 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
 
-from fastsoftmax.design import Design
+from fastsoftmax.design import CSR, Design
 from fastsoftmax.merging import Merged, merged
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import SOLVERS, Judge, Outcome, choose, minimise
@@ -21,8 +21,11 @@ from fastsoftmax.targets import CheckedTargets, as_targets
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
 THEIRS = {"lbfgs": "lbfgs", "newton-cg": "newton", "newton-cholesky": "newton", "sag": "lbfgs", "saga": "proximal"}
-FAR = {4: 100.0, 8: 30.0}  # times their deviation that means are from 0, for a type of so many bytes: then columns,
-NEAR = 10.0  # with all others that are this far, are centred
+FAR = {
+    4: 100.0,
+    8: 30.0,
+}  # times their deviation that means are from 0, for a type of so many bytes: columns are centred
+SPARSE = 30.0  # times as far where X is sparse: there a shift takes time
 NAMES = {"auto", "liblinear", *THEIRS, *SOLVERS}
 
 
@@ -149,6 +152,11 @@ def standardized(design: Design, targets: CheckedTargets, center: bool) -> Desig
     return design.mapped(scale, mean if center else 0.0)
 
 
+def limit(design: Design) -> float:
+    """How many times their deviation the means of columns may be from 0."""
+    return FAR[design.dtype.itemsize] * (SPARSE if isinstance(design, CSR) else 1.0)
+
+
 def centered(design: Design, targets: CheckedTargets) -> Design:
     """The same features, less their means where these are far larger than the deviations; constant ones are left out.
 
@@ -156,7 +164,7 @@ def centered(design: Design, targets: CheckedTargets) -> Design:
     """
     mean, variance = spread(design, targets)
     varies = variance > 0
-    far = varies & (np.abs(mean) > NEAR * np.sqrt(variance))
+    far = varies & (np.abs(mean) > limit(design) * np.sqrt(variance))
     part = design.mapped(np.where(varies, design.scale, 0.0), np.where(far, mean, design.shift))
     return part.in_double() if far.any() else part
 
@@ -204,10 +212,12 @@ class Fit:
             self.design, self.targets, len(self.active), l1=0.0, l2=0.0, fit_intercept=self.estimator.fit_intercept,
             binary=self.binary,
         )  # fmt: skip
-        if own.fit_intercept and own.columns.far(FAR[own.dtype.itemsize]).any():
+        if own.fit_intercept and own.columns.far(limit(self.design)).any():
             before, self.design = self.design.shift, centered(self.design, self.targets)
             origin = (self.design.shift - before) * self.design.scale
-            own = own.like(design=self.design, dtype=self.design.dtype, columns=None, origin=origin)
+            own = own.like(
+                design=self.design, dtype=self.design.dtype, columns=None, origin=origin if origin.any() else None
+            )
         if self.sibling is None or self.sibling.base.size != own.size:
             return own
         other = own.like(columns=own.columns.in_units(self.sibling.base.unit))

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 class Merged(NamedTuple):
     """A narrower design, and how its weights become those of all columns."""
 
-    design: CSR
+    design: Design
     column: Array  # (m,) of the narrower design, in which each column is
     share: Array  # (m,) W_j = share_j w_column
 
@@ -35,15 +35,17 @@ class Merged(NamedTuple):
 
 def merged(design: Design) -> Merged | None:
     """The narrower design, or None where that is not worth it, X is dense, or its features are mapped."""
-    if not isinstance(design, CSR) or design.m < LEAST or design.shifted or design.scaled:
+    if not isinstance(design, CSR) or design.m < LEAST or design.shifted:
         return None
     turned = design.transposed()
     counts = np.diff(turned.indptr)
-    single = np.flatnonzero(counts == 1)
+    single = np.flatnonzero((counts == 1) & (design.scale == 1))
     at = turned.indptr[single]
     rows, values = turned.indices[at].astype(np.int64), turned.data[at].astype(np.float64)
     squares = np.bincount(rows, values**2, design.n)
-    with_one, kept = np.flatnonzero(squares > 0), np.flatnonzero(counts > 1)
+    merges = counts == 0
+    merges[single] = True
+    with_one, kept = np.flatnonzero(squares > 0), np.flatnonzero(~merges)
     width = len(kept) + len(with_one)
     if width > WORTH * design.m:
         return None
@@ -53,7 +55,9 @@ def merged(design: Design) -> Merged | None:
     norms = np.sqrt(squares).astype(design.dtype)  # as stored: then logits are the same, if norms by a rounding are not
     column[single] = place[rows]
     share[single] = values * norms[rows] / np.where(squares[rows] > 0, squares[rows], 1)
-    return Merged(_narrow(design, counts[design.indices] > 1, column, with_one, norms, width), column, share)
+    narrow = _narrow(design, ~merges[design.indices], column, with_one, norms, width)
+    scale = np.concatenate([design.scale[kept], np.ones(len(with_one))])
+    return Merged(narrow if (scale == 1).all() else narrow.mapped(scale), column, share)
 
 
 def _narrow(design: CSR, stays: Array, column: Array, with_one: Array, norms: Array, width: int) -> CSR:

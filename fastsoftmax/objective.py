@@ -147,19 +147,20 @@ class SoftmaxObjective:
         """What was summed over raw features, as gradients of mapped ones, times a factor, to G and g."""
         part, kind = self.design.unpack(packed, self.c, self.plan), G.dtype.type
         total = sums[: self.c]
-        if self.design.shifted:
-            moved = part - total[:, None].astype(np.float64) * self.design.shift
-            G += (moved * (self.design.scale * factor)).astype(G.dtype, copy=False)
-        else:
-            scale = self.design.scale * factor if kind == np.float64 else self.scale * self.dtype.type(factor)
+        exact, shift = self.design.scale * factor, self.design.shift
+        scale = exact if kind == np.float64 else self.scale * self.dtype.type(factor)
 
-            def add(at: slice) -> None:
+        def add(at: slice) -> None:
+            if self.design.shifted:
+                moved = part[:, at] - total[:, None].astype(np.float64) * shift[at]
+                G[:, at] += (moved * exact[at]).astype(G.dtype, copy=False)
+            else:
                 G[:, at] += part[:, at] * scale[at]
 
-            if isinstance(self.design, CSR):
-                in_blocks(add, self.design.m, self.c)
-            else:
-                add(slice(None))
+        if isinstance(self.design, CSR):
+            in_blocks(add, self.design.m, self.c)
+        else:
+            add(slice(None))
         g += total * self.dtype.type(factor) if kind != np.float64 else total.astype(kind) * factor
 
     def loss_gradient(

@@ -262,8 +262,12 @@ class Problem:
         self.objective.hessp(proba, *self._full(direction), 1 / self.targets.total, out)
         self._collect(vector, out)
         if self.l2:
-            part = self.split(vector)[0]
-            part += self.penalty2 * self.split(direction)[0]
+            part, coef = self.split(vector)[0], self.split(direction)[0]
+
+            def add(at: Any) -> None:
+                part[at] += self.penalty2[at[1]] * coef[at]
+
+            self.over_coef(add)
         return vector
 
     # ---- curvature

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
+from fastsoftmax.vectors import moved, product
 
 Array = NDArray[Any]
 
@@ -37,26 +38,25 @@ def newton_direction(
     The nearer to the optimum, by the size of the residual, the more exactly: then steps converge superlinearly.
     """
     direction, z = np.zeros_like(residual), precondition(residual)
-    step, rz = z, float(residual @ z)
+    step, rz = z, product(residual, z)
     first, accuracy = rz, min(0.25, abs(rz) ** 0.25)
     size, inner, across = 0.0, rz, 0.0  # squared norms of direction and step, and their product
     for count in range(most):
         if not rz > accuracy**2 * first:
             return Direction(direction if count else z, count, size**0.5, False)
         curved = problem.hessp(proba, step)
-        bend = float(step @ curved)
+        bend = product(step, curved)
         t = rz / bend if bend > 0 else 0.0
         longer = size + 2 * t * across + t * t * inner
         if not (bend > 0 and longer <= radius**2):
             if not np.isfinite(radius):  # no curvature, and no region
                 return Direction(direction if count else z, count, size**0.5, False)
             t = (-across + (across**2 + inner * (radius**2 - size)) ** 0.5) / inner
-            return Direction(direction + t * step, count + 1, radius, True)
-        direction += t * step
-        residual = residual - t * curved
+            return Direction(moved(direction, t, step), count + 1, radius, True)
+        direction, residual = moved(direction, t, step), moved(residual, -t, curved)
         z = precondition(residual)
-        rz, before = float(residual @ z), rz
+        rz, before = product(residual, z), rz
         beta = rz / before
         size, across, inner = longer, beta * (across + t * inner), rz + beta * beta * inner
-        step = z + beta * step
+        step = moved(z, beta, step)
     return Direction(direction, most, size**0.5, False)
