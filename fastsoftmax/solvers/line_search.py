@@ -10,6 +10,7 @@ from fastsoftmax.vectors import moved, product
 
 Array = NDArray[Any]
 TRIALS = 40
+LARGE = 1e4  # logits: with larger ones, which collinear columns may have, F would be free to rise
 
 
 def rounding(problem: Problem, value: float) -> float:
@@ -23,7 +24,7 @@ def noise(problem: Problem, theta: Array, value: float) -> float:
         return rounding(problem, value)
     coef, intercept = problem.split(theta)
     logits = float((np.abs(coef) @ np.sqrt(problem.columns.square)).max()) + float(np.abs(intercept).max(initial=0.0))
-    return 1e-14 * (1 + abs(value) + logits)
+    return 1e-14 * (1 + abs(value) + min(logits, LARGE))
 
 
 def search(

@@ -27,6 +27,7 @@ BLOCK_BYTES = 256 << 20  # of all factors
 SHARPER = 100  # times less curvature there may be at the optimum than where probabilities are all alike
 ROWS = 8  # times as many rows as a Gram matrix has columns are enough for it: 6000 of MNIST's 60000
 MISSED = 4  # times more curvature than rows of a sample show
+RAISED = {4: 1e-5, 8: 1e-9}  # share of the diagonal that is added to it, for a type of so many bytes
 UNSEEN = 1e-2  # of a class's mean curvature: for columns of which the rows that weigh most show far less
 LOOKED_AT = 32 << 20  # probabilities from which the rows that weigh most are chosen: n x c of them may not fit memory
 TOGETHER = 3  # times as many rows, the same for all classes, take no longer than some for each
@@ -37,8 +38,11 @@ ITERATIONS = 25  # what building may cost at once, in iterations of L-BFGS
 
 
 def _invert(H: Array, out: Array) -> None:
-    """out = the inverse of H's Cholesky factor, each entry of the diagonal raised by what rounding may have taken."""
-    diagonal, jitter = np.arange(len(H)), 8 * float(np.finfo(H.dtype).eps)
+    """out = the inverse of H's Cholesky factor, each entry of the diagonal raised by what rounding may have taken.
+
+    And by more, for where columns are collinear the gradient has nothing but rounding, which the inverse makes large.
+    """
+    diagonal, jitter = np.arange(len(H)), RAISED[H.dtype.itemsize]
     raised = H[diagonal, diagonal]
     empty = ~(raised > np.finfo(H.dtype).tiny)  # of a column of zeros: any number will do, its gradient is 0
     H[diagonal[empty], diagonal[empty]] = raised[empty] = 1
@@ -65,8 +69,16 @@ class Blocks:
         lanes = LANE_BYTES // H.dtype.itemsize
         self.ld = -(-self.M // lanes) * lanes
         self.inverse = _jit.aligned((count, self.M, self.ld), H.dtype)
-        on_threads(_jit.get_num_threads(), _invert, H, self.inverse)
+        on_threads(_jit.get_num_threads(), _invert, self._raised(H), self.inverse)
         self.x, self.z = (_jit.aligned((problem.r, self.ld), H.dtype) for _ in range(2))
+
+    def _raised(self, H: Array) -> Array:
+        """With a trace of the usual curvature: where all rows are decided, rounding is all that is left of a gradient."""
+        problem, diagonal = self.problem, np.arange(self.M)
+        spread = np.resize(np.maximum(spreads(problem), 1e-3 / problem.c), len(H))
+        squares = np.append(problem.columns.square, [1.0] * (self.M - problem.m))
+        H[:, diagonal, diagonal] += (RAISED[H.dtype.itemsize] * np.outer(spread, squares)).astype(H.dtype)
+        return H
 
     def __call__(self, vector: Array) -> Array:
         problem, result, m = self.problem, np.empty_like(vector), self.problem.m
