@@ -131,13 +131,13 @@ def cost(problem: Problem, blocks: int) -> float:
     """What building blocks costs, in iterations of L-BFGS: by shapes, never by a clock, so that runs repeat.
 
     At the speeds of one machine: 2e11 operations a second for Gram matrices, 5e10 for Cholesky factors, 2.5e11 for a
-    pass over the data, and a millisecond an iteration besides.
+    pass over the data, a millisecond an iteration besides, and two for each block's choice of rows.
     """
     M = problem.m + problem.fit_intercept
     if blocks * M * M * problem.dtype.itemsize > BLOCK_BYTES:
         return np.inf
     rows = min(problem.design.n, max(WEIGHTY * M, int(CHEAP / (blocks * M * M)))) if blocks > 1 else rows_for(problem)
-    build = blocks * M * M * (rows / 2e11 + M / 3 / 5e10)
+    build = blocks * M * M * (rows / 2e11 + M / 3 / 5e10) + (blocks - 1) * 2e-3
     return float(build / (4.0 * problem.design.n * problem.objective.design.pairs * problem.c / 2.5e11 + 1e-3))
 
 
