@@ -55,20 +55,29 @@ class Descent:
         self.part = partition(objective.plan, dtype, micro)
         row = 4.0 * self.part.classes * objective.design.pairs
         self.step_operations = row * batch
-        workers = min(_jit.worker_count(row * micro), self.part.chunks)
-        self.space = Workspace(objective, self.part, workers, wanted=True)
         zero = np.zeros((c, objective.design.m), dtype)
         self.W, self.b = objective.fold(zero, None)
         size, shift = len(self.W), c if fit_intercept else 0
         moments = (rule.momentum > 0 or adam, adam, average)
-        scale = np.zeros(size, dtype)
-        objective.design.pack(np.broadcast_to(objective.scale, (c, objective.design.m)), c, objective.plan, scale)
 
         def arrays(length: int) -> list[Array]:
             return [_jit.aligned((length if used else 0,), dtype) for used in (True, *moments)]
 
         one, powers, counts = np.ones(1, dtype), np.ones(2), np.zeros(2, np.int64)
-        self.state = gradient.State._make([scale, *arrays(size), one, *arrays(shift), powers, counts])
+        self.state = gradient.State._make([self._scale(), *arrays(size), one, *arrays(shift), powers, counts])
+        self._prepare()
+
+    def _scale(self) -> Array:
+        """The features' scale as `run` takes it: like the weights."""
+        objective, m = self.objective, self.objective.design.m
+        scale = np.zeros(len(self.W), objective.dtype)
+        objective.design.pack(np.broadcast_to(objective.scale, (objective.c, m)), objective.c, objective.plan, scale)
+        return scale
+
+    def _prepare(self) -> None:
+        """What `run` needs."""
+        workers = min(_jit.worker_count(self.step_operations / self.batch * self.micro), self.part.chunks)
+        self.space = Workspace(self.objective, self.part, workers, wanted=True)
 
     @property
     def steps(self) -> int:
