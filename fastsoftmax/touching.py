@@ -10,11 +10,11 @@ from fastsoftmax import _jit
 from fastsoftmax.descent import Descent
 from fastsoftmax.kernels import touched, updates
 from fastsoftmax.kernels.csr import CSR
-from fastsoftmax.kernels.gradient import State
 from fastsoftmax.objective import SLICE, SoftmaxObjective
 
 SETTLING = 2048  # steps: all features catch up so often, and a step multiplies half as many 3 x 3 matrices
 FEW = 4  # times the pairs of a batch are at most the features
+NOW = updates.Step(0.0, 0.0, 0.0, 0.0, 0.0)
 Array = NDArray[Any]
 
 
@@ -63,54 +63,44 @@ class TouchingDescent(Descent):
 
     def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], averaging: bool) -> None:
         self._settle()
-        head, batch, state, step = self._head(order), self._room(order), self.state, updates.Step(0.0, 0.0, 0.0, 0.0, 0.0)
-        pointer, g = self._pointer(head, batch), self.scratch[-2]
+        state, arguments = self.state, self._arguments(order)
         move = (updates.adam if self.adam else updates.sgd)(
-            self.rule, step, 0.0, state.one, g, state.intercept, state.intercept_first, state.intercept_second,
-            state.intercept_average, self.b,
+            self.rule, NOW, 0.0, state.one, self.scratch[-2], state.intercept, state.intercept_first,
+            state.intercept_second, state.intercept_average, self.b,
         )  # fmt: skip
         each = int(max(1, min(SLICE / 4 / self.step_operations, SETTLING)))
         for start in range(0, len(rates), each):
             stop = min(start + each, len(rates))
             if self.lag.clock[0] + stop - start > SETTLING:
                 self._settle()
-            touched.touched_steps(
-                self.workers, pointer, *head, self.batch, self.block, start, stop, self.adam, move, self.rule, rates,
-                self.l2, self.share, averaging, state, batch, self.lag, *self.scratch,
-            )  # fmt: skip
+            step = (self.batch, start, stop, move, rates, self.share, averaging)
+            touched.touched_steps(self.workers, *step, *arguments)
 
-    def _head(self, order: NDArray[np.int64]) -> tuple[Any, ...]:
-        objective = self.objective
-        return objective.layout, order, objective.targets, self.W, self.b, objective.c
+    def _settle(self) -> None:
+        """Let all features catch up."""
+        if self.lag.clock[0] > 0:
+            touched.settle(self.workers, *self._arguments(np.zeros(0, np.int64)))
 
-    def _room(self, order: NDArray[np.int64]) -> touched.Batch:
-        """Space for any batch of `order`, by features."""
+    def _arguments(self, order: NDArray[np.int64]) -> tuple[Any, ...]:
+        """What both drivers take, the pointer in front."""
+        objective, (R, *own, g, losses) = self.objective, self.scratch
+        head = (objective.layout, order, objective.targets, self.W, self.b, objective.c, self.block, self.adam)
+        middle = (self.state, *self._room(order), self.lag, R)
+        pointer = touched.touched(
+            0, 0, 0, 0, 0, *head, self.rule, NOW, 0.0, *middle, *[part[0] for part in own], g.reshape(-1), losses,
+            TILE=self.part.tile,
+        )  # fmt: skip
+        return pointer, *head, self.rule, self.l2, *middle, *own, g, losses
+
+    def _room(self, order: NDArray[np.int64]) -> tuple[touched.Found, CSR]:
+        """Space for the features of any batch of `order`, and for the batch by features."""
         layout, most = self.objective.layout, 0
         if len(order):
             pairs = np.add.reduceat(np.diff(layout.indptr)[order], np.arange(0, len(order), self.batch))
             most = int(pairs.max())
         indices, indptr = np.zeros(most, np.int32), np.zeros(most + 1, np.int64)
         columns = CSR(np.zeros(most, layout.data.dtype), indices, indptr, self.batch, layout.ld)
-        return touched.Batch(np.zeros(most, np.int32), columns, self.slot)
-
-    def _pointer(self, head: tuple[Any, ...], batch: touched.Batch) -> Any:
-        one = [part[0] for part in self.scratch[1:-2]]
-        step = updates.Step(0.0, 0.0, 0.0, 0.0, 0.0)
-        return touched.touched(
-            0, 0, 0, 0, 0, *head, self.block, self.adam, self.rule, step, 0.0, self.state, batch, self.lag,
-            self.scratch[0], *one, self.scratch[-2].reshape(-1), self.losses, TILE=self.part.tile,
-        )  # fmt: skip
-
-    def _settle(self) -> None:
-        """Let all features catch up."""
-        if self.lag.clock[0] > 0:
-            order = np.zeros(0, np.int64)
-            head, batch = self._head(order), self._room(order)
-            pointer = self._pointer(head, batch)
-            touched.settle(
-                self.workers, pointer, *head, self.block, self.adam, self.rule, self.l2, self.state, batch, self.lag,
-                *self.scratch,
-            )  # fmt: skip
+        return touched.Found(np.zeros(most, np.int32), self.slot), columns
 
     def load(self, weights: dict[str, Array]) -> None:
         self._settle()

@@ -24,11 +24,10 @@ MISSED = 7  # numbers of a product of steps: coef', velocity' of (coef, velocity
 TILE: tuple[int, ...] = ()  # a constant of the pointer
 
 
-class Batch(NamedTuple):
-    """The features of a batch."""
+class Found(NamedTuple):
+    """The features that a batch has."""
 
     features: Any  # (most,) int32, as they come
-    columns: Any  # the batch by these features: CSR of as many rows
     slot: Any  # (m,) int32: where a feature is among them, or -1
 
 
@@ -42,10 +41,9 @@ class Lag(NamedTuple):
 
 
 @outlined
-def turn_batch(design: Any, order: Any, first: int, last: int, batch: Any) -> int:
-    """The rows order[first:last] by features, and how many features they have."""
-    slot, features, columns = batch.slot, batch.features, batch.columns
-    ends, count = columns.indptr, 0
+def turn_batch(design: Any, order: Any, first: int, last: int, found: Any, columns: Any) -> int:
+    """The rows order[first:last] by the features found, into `columns`, and how many features these are."""
+    slot, features, ends, count = found.slot, found.features, columns.indptr, 0
     for i in range(first, last):
         for p in range(design.indptr[order[i]], design.indptr[order[i] + 1]):
             j = design.indices[p]
@@ -115,8 +113,8 @@ def catch_up(by: Any, scale: Any, w: Any, v: Any, average: Any, to: Any) -> None
 
 def _touched(
     stage: int, start: int, stop: int, first: int, last: int, design: Any, order: Any, targets: Any, W: Any, b: Any,
-    c: int, B: int, adam: bool, rule: Any, now: Any, count: float, state: Any, batch: Any, lag: Any, R: Any, Z: Any,
-    index: Any, stats: Any, logs: Any, losses: Any, row: Any, g: Any, block_losses: Any,
+    c: int, B: int, adam: bool, rule: Any, now: Any, count: float, state: Any, found: Any, columns: Any, lag: Any,
+    R: Any, Z: Any, index: Any, stats: Any, logs: Any, losses: Any, row: Any, g: Any, block_losses: Any,
 ) -> float:  # fmt: skip
     """RESIDUALS: blocks start..stop of B rows of order[first:last], into R; g and block_losses: what they sum to.
     CATCH_UP, MOVE: features start..stop of the batch. SETTLE: features start..stop of all. row: two rows of scratch.
@@ -133,7 +131,7 @@ def _touched(
             turn(Z, B, T, classes, classes, rows)
         return 0.0
     for s in range(start, stop):
-        j = s if settles else np.int64(batch.features[s])
+        j = s if settles else np.int64(found.features[s])
         w, average, to = row_of(state.coef, j, classes), row_of(state.coef_average, j, classes), row_of(W, j, classes)
         u, v = row_of(state.coef_first, j, classes), row_of(state.coef_second, j, classes)
         if stage != MOVE:
@@ -143,7 +141,7 @@ def _touched(
                 catch_up(by, state.scale[j], w, velocity, average, to)
             lag.seen[j] = 0 if settles else clock
             continue
-        row_logits(batch.columns, s, R, classes, TILE, gradient, 0)  # the sum over its pairs
+        row_logits(columns, s, R, classes, TILE, gradient, 0)  # the sum over its pairs
         for k in range(classes):
             scale[k] = state.scale[j]
         if adam:
@@ -161,15 +159,15 @@ touched = Pointer(_touched)
 
 @Driver
 def touched_steps(  # type: ignore[no-untyped-def]
-    workers, chunk, design, order, targets, W, b, c, size, B, start, stop, adam, move, rule, rates, l2, share, averaging,
-    state, batch, lag, R, Z, index, stats, logs, losses, row, g, block_losses,
+    workers, size, start, stop, move, rates, share, averaging, chunk, design, order, targets, W, b, c, B, adam, rule,
+    l2, state, found, columns, lag, R, Z, index, stats, logs, losses, row, g, block_losses,
 ):  # fmt: skip
-    """Batches start..stop of `size` rows of `order`, each one step; `move` moves the intercept. See `gradient.steps`."""
+    """Batches start..stop of `size` rows of `order`, each one step; `move` moves the intercept."""
     n, lazy, sums = len(order), len(lag.seen) > 0, g.reshape(g.size)
     powers, counts = state.powers, state.counts
     for t in range(start, stop):
         first, last = t * size, min(t * size + size, n)
-        features = turn_batch(design, order, first, last, batch)
+        features = turn_batch(design, order, first, last, found, columns)
         if lazy:
             multiply_steps(adam, rule, l2, lag)
         powers[0] *= rule.beta1
@@ -184,8 +182,8 @@ def touched_steps(  # type: ignore[no-untyped-def]
             for w in prange(workers):
                 chunk(
                     stage, np.int64(w * items // workers), np.int64((w + 1) * items // workers), first, last, design,
-                    order, targets, W, b, c, B, adam, rule, now, count, state, batch, lag, R, Z[w], index[w], stats[w],
-                    logs[w], losses[w], row[w], sums, block_losses,
+                    order, targets, W, b, c, B, adam, rule, now, count, state, found, columns, lag, R, Z[w], index[w],
+                    stats[w], logs[w], losses[w], row[w], sums, block_losses,
                 )  # fmt: skip
         if lazy:
             lag.past[lag.clock[0], 0], lag.past[lag.clock[0], 1] = rates[t], count
@@ -200,8 +198,8 @@ def touched_steps(  # type: ignore[no-untyped-def]
 
 @Driver
 def settle(  # type: ignore[no-untyped-def]
-    workers, chunk, design, order, targets, W, b, c, B, adam, rule, l2, state, batch, lag, R, Z, index, stats, logs,
-    losses, row, g, block_losses,
+    workers, chunk, design, order, targets, W, b, c, B, adam, rule, l2, state, found, columns, lag, R, Z, index, stats,
+    logs, losses, row, g, block_losses,
 ):  # fmt: skip
     """All features catch up."""
     m, now, sums = design.m, Step(0.0, 0.0, l2, 0.0, 0.0), g.reshape(g.size)
@@ -209,7 +207,7 @@ def settle(  # type: ignore[no-untyped-def]
     for w in prange(workers):
         chunk(
             SETTLE, np.int64(w * m // workers), np.int64((w + 1) * m // workers), 0, 0, design, order, targets, W, b, c,
-            B, adam, rule, now, 1.0, state, batch, lag, R, Z[w], index[w], stats[w], logs[w], losses[w], row[w],
-            sums, block_losses,
+            B, adam, rule, now, 1.0, state, found, columns, lag, R, Z[w], index[w], stats[w], logs[w], losses[w],
+            row[w], sums, block_losses,
         )  # fmt: skip
     lag.clock[0] = 0
