@@ -55,8 +55,7 @@ class Descent:
         self.part = partition(objective.plan, dtype, micro)
         row = 4.0 * self.part.classes * objective.design.pairs
         self.step_operations = row * batch
-        zero = np.zeros((c, objective.design.m), dtype)
-        self.W, self.b = objective.fold(zero, None)
+        self.W, self.b = _jit.aligned((objective.plan.length,), dtype), np.zeros(self.part.classes, dtype)
         size, shift = len(self.W), c if fit_intercept else 0
         moments = (rule.momentum > 0 or adam, adam, average)
 
@@ -105,7 +104,7 @@ class Descent:
         result: dict[str, Array] = {}
         for name in ("coef", "coef_first", "coef_second", "coef_average"):
             if len(part := getattr(state, name)):
-                result[name] = objective.design.unpack(part, objective.c, objective.plan).copy()
+                result[name] = objective.design.unpacked(part, objective.c, objective.plan)
         for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers", "counts"):
             if len(part := getattr(state, name)) and (self.adam or name != "powers"):
                 result[name] = part.copy()
@@ -145,6 +144,10 @@ class Descent:
         self.space.losses[:] = 0
         return loss
 
+    def finite(self) -> bool:
+        """Whether all weights are."""
+        return bool(np.isfinite(self.state.coef).all() and np.isfinite(self.state.intercept).all())
+
     def weights(self, averaged: bool) -> tuple[Array, Array]:
         """Copies of coef (c, m) and intercept (c,), of the scaled features."""
         c = self.objective.c
@@ -153,4 +156,4 @@ class Descent:
         intercept = state.intercept_average if averaged else state.intercept
         full = np.zeros(c, self.objective.dtype)
         full[: len(intercept)] = intercept
-        return self.objective.design.unpack(coef, c, self.objective.plan).copy(), full
+        return self.objective.design.unpacked(coef, c, self.objective.plan), full

@@ -172,7 +172,7 @@ class Run:
         averaging = self.averages and epoch + before >= (0 if trainer.average is True else trainer.average)
         descent.run(order, rates, averaging)
         loss, seconds = descent.take_loss() / self.total, time.perf_counter() - start
-        if not (math.isfinite(loss) and all(np.isfinite(part).all() for part in descent.weights(False))):
+        if not (math.isfinite(loss) and descent.finite()):
             raise FloatingPointError(
                 f"loss {loss} or weights are not finite after epoch {epoch + 1}: X holds NaN or inf, or learning_rate="
                 f"{trainer.learning_rate:g} is too large; trainer.model has the weights before that epoch"

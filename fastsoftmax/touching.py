@@ -110,6 +110,10 @@ class TouchingDescent(Descent):
         self._settle()
         return super().saved()
 
+    def finite(self) -> bool:
+        self._settle()
+        return super().finite()
+
     def weights(self, averaged: bool) -> tuple[Array, Array]:
         self._settle()
         return super().weights(averaged)

@@ -3,7 +3,7 @@
 A step moves a feature that its batch lacks as well: by the penalty, the momentum, the average. It is then linear in
 (coef, velocity, average), with the same numbers for all such features. So they are left alone, `seen` says since when,
 and what they missed is caught up at once, by the product of the steps' matrices, before they are read: lazy updates
-(Langford, Li & Zhang 2009; for averages Bottou 2012, section 5.1), here exact for any schedule of rates. Adam is not
+(Langford, Li & Zhang 2009; of averages Xu 2011, Bottou 2012), here exact for any schedule of rates. Adam is not
 linear: the moments of a feature, and the feature, move in steps that touch it only, as in PyTorch's SparseAdam.
 """
 
