@@ -25,6 +25,7 @@ LINEAR = [
     {"momentum": 0.5, "l2": 0.2, "scale": 3.0},
     {"momentum": 0.5, "nesterov": True, "l2": 0.2, "average": 1},
     {"average": True},
+    {"optimizer": "gd", "momentum": 0.5, "l2": 0.1},
     {"average": 2, "l2": 0.1, "schedule": "cosine", "accumulate_steps": 3},
     {"l2": 2.0, "schedule": "inverse_scaling", "fit_intercept": False},  # 1 - rate * l2 is 0 at first
 ]
