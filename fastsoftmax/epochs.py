@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.checkpoint import Checkpoint, State
-from fastsoftmax.descent import Descent
 from fastsoftmax.design import Design
 from fastsoftmax.feature_names import Names
 from fastsoftmax.kernels import updates
@@ -21,6 +20,7 @@ from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective import SoftmaxObjective
 from fastsoftmax.schedules import learning_rates
 from fastsoftmax.targets import CheckedTargets
+from fastsoftmax.touching import begin
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
@@ -87,7 +87,7 @@ class Run:
         rule = updates.Rule(momentum, bool(trainer.nesterov), beta1, beta2, float(trainer.eps))
         self.objective = SoftmaxObjective(design, len(classes), checked, dtype)
         self.averages = trainer.average is not False
-        self.descent = Descent(
+        self.descent = begin(
             self.objective, adam, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total,
             l2=float(trainer.l2), fit_intercept=trainer.fit_intercept, average=self.averages,
         )  # fmt: skip
@@ -172,7 +172,7 @@ class Run:
         averaging = self.averages and epoch + before >= (0 if trainer.average is True else trainer.average)
         descent.run(order, rates, averaging)
         loss, seconds = descent.take_loss() / self.total, time.perf_counter() - start
-        if not (math.isfinite(loss) and all(np.isfinite(part).all() for part in descent.weights(False))):
+        if not (math.isfinite(loss) and descent.finite()):
             raise FloatingPointError(
                 f"loss {loss} or weights are not finite after epoch {epoch + 1}: X holds NaN or inf, or learning_rate="
                 f"{trainer.learning_rate:g} is too large; trainer.model has the weights before that epoch"

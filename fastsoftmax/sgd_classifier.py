@@ -105,6 +105,9 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
     A row of weight 2 means, in expectation, what that row means twice: a batch of B rows gives n / (S B) times its
     weighted sum of gradients, whose mean is the gradient of the weighted mean loss.
 
+    Steps over sparse X with very many features, such as hashed words, touch those of a batch alone, and what that means
+    for "adam" is said under `Trainer`. `partial_fit` of a few rows then takes about as long as copying `coef_` does.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -84,6 +84,13 @@ class Trainer:
     n counting the rows of positive weight. Ctrl-C is heard between calls of some milliseconds: `fit` then returns the
     weights of the last step.
 
+    Where X is sparse and has so many features that a batch has entries in few of them (a quarter at most of the
+    features, and weights of more than 1 MB), a step touches these features alone. The penalty, momentum and averages
+    give the same weights as steps over all features, but for rounding: a feature catches up when it is next needed,
+    and before weights are read (Langford, Li & Zhang 2009). Adam is then lazy, as PyTorch's SparseAdam is: the moments
+    and the weights of a feature change, and its penalty counts, only in steps whose batch has an entry of it, while the
+    correction of the bias counts all steps.
+
     Examples
     --------
     >>> import numpy as np

@@ -139,7 +139,7 @@ def _passes(design: Design, dtype: np.dtype[Any], c: int) -> None:
     proba = objective.predict_proba(coef, intercept)
     objective.hessp(proba, coef, intercept, 1.0, (np.zeros_like(coef), np.zeros_like(intercept)))
     for optimizer in ("sgd", "adam"):
-        trainer = Trainer(1, batch_size=4, optimizer=optimizer, learning_rate=1e-6, dtype=dtype, progress=False)
+        trainer = Trainer(1, 4, optimizer, learning_rate=1e-6, l2=1e-6, dtype=dtype, progress=False)
         trainer.fit_checked(design, targets, np.arange(c), dtype)
 
 

@@ -133,3 +133,22 @@ def peak(score, low=-6.0, high=6.0, points=7):
         best, step = max(sorted(tried), key=lambda e: tried[e]), step / 2
         tried |= {e: score(e) for e in (best - step, best + step) if low <= e <= high}
     return sorted(tried)
+
+
+def lazy_adam(X, y, c, order, batch, rate, betas=(0.9, 0.999), eps=1e-8, l2=0.0):
+    """Adam whose moments and weights move, penalty included, where a batch has entries; powers count all steps."""
+    W, b = np.zeros((c, X.shape[1])), np.zeros(c)
+    moments = [[np.zeros_like(p), np.zeros_like(p)] for p in (W, b)]
+    means, t = [np.zeros_like(W), np.zeros_like(b)], 0
+    for rows in order:
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            _, G, g = loss_gradient(X[part], y[part], W, b)
+            here, t = (X[part] != 0).any(0), t + 1
+            for p, d, m, now in zip((W, b), (G + l2 * W, g), moments, (here, np.ones(c, bool)), strict=True):
+                m[0][..., now] = betas[0] * m[0][..., now] + (1 - betas[0]) * d[..., now]
+                m[1][..., now] = betas[1] * m[1][..., now] + (1 - betas[1]) * d[..., now] ** 2
+                up, down = m[0] / (1 - betas[0] ** t), np.sqrt(m[1] / (1 - betas[1] ** t)) + eps
+                p[..., now] -= rate * up[..., now] / down[..., now]
+            means = [mean + (p - mean) / t for mean, p in zip(means, (W, b), strict=True)]
+    return W, b, *means

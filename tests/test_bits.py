@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 CODE = r"""
-import hashlib, numpy as np, fastsoftmax as fs
+import hashlib, numpy as np, scipy.sparse, fastsoftmax as fs
 from fastsoftmax import _simd
 bits = np.random.PCG64(5)
 def uniform(*shape):
@@ -48,6 +48,11 @@ for options in (dict(), dict(optimizer="adam", schedule="one_cycle"), dict(optim
     trainer = fs.Trainer(2, scale=1 / 255, **options)
     model = trainer.fit(X, y, class_weight="balanced")
     add(model.coef, model.intercept, [record["loss"] for record in trainer.history])
+indices = (bits.random_raw(90 * 7) % 17000).astype(np.int32)  # wide: steps touch the features of a batch
+X = scipy.sparse.csr_array((uniform(90 * 7).astype(f4), indices, np.arange(0, 90 * 7 + 1, 7)), (90, 17000))
+for options in (dict(momentum=0.9, nesterov=True, average=True, l2=0.01), dict(optimizer="adam", average=1)):
+    model = fs.Trainer(2, 32, schedule="inverse_scaling", **options).fit(X, labels(90, 5))
+    add(model.coef, model.intercept)
 print(h.hexdigest(), _simd.REGISTER_BYTES, fs.get_num_threads())
 """
 

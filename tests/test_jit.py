@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import fastsoftmax as fs
 from fastsoftmax import _cache, _jit, objective
-from fastsoftmax.kernels import gradient, softmax
+from fastsoftmax.kernels import gradient, softmax, touched
 from tests.conftest import ROOT, make_problem
 
 jit_only = pytest.mark.skipif(
@@ -128,6 +129,14 @@ def test_few_signatures(rng):
     assert count(gradient.losses) == 8
     assert len(gradient.sweep.serial.signatures) <= drivers + 3  # do not know of tiles
     assert count(softmax.normalise) <= 2
+    touched.touched.compiled.clear()
+    drivers = len(touched.touched_steps.serial.signatures)
+    for dtype in (np.float32, np.float64, np.uint8):
+        X = scipy.sparse.csr_array((np.ones(60, dtype), (range(60), range(60))), (60, 40_000))
+        for options in ({}, {"optimizer": "adam", "average": True}, {"l2": 0.1, "momentum": 0.5, "nesterov": True}):
+            fs.Trainer(1, 4, **options).fit(X, np.arange(60) % 3)
+    assert count(touched.touched) == 3
+    assert len(touched.touched_steps.serial.signatures) <= drivers + 3
 
 
 # ---- the cache
@@ -306,6 +315,10 @@ def run():
     wide = sp.csr_array((np.ones(9, np.float32), (range(9), range(9))), (9, 200_000))
     fs.loss_gradient(wide, [0, 1, 2] * 3, np.zeros((3, 200_000), np.float32))
     fs.SoftmaxRegression(tol=0.1).fit(wide, [0, 1, 2] * 3)
+    for optimizer in ("sgd", "adam"):
+        trainer = fs.Trainer(2, 4, optimizer, l2=0.1, average=True, label_smoothing=0.1)
+        trainer.fit(wide, [0, 1, 2] * 3, sample_weight=[2] * 9)
+    fs.SoftmaxSGDClassifier(momentum=0.5).partial_fit(wide, [0, 1, 2] * 3, [0, 1, 2])
 """
 
 

@@ -3,6 +3,9 @@
 import time
 from typing import Any
 
+import numpy as np
+import scipy.sparse
+
 import fastsoftmax as fs
 from fastsoftmax.defaults import MNIST
 
@@ -52,3 +55,28 @@ class TimeToAccuracy:
     def track_test_accuracy(self, mnist: Any) -> float:
         X, y, X_test, y_test = mnist
         return self.trainer(MNIST["epochs"]).fit(X, y).score(X_test, y_test)
+
+
+class HashedFeatures:
+    """Seconds of `partial_fit` on 20 000 rows of 100 words each, hashed to 2^20 features, 20 classes."""
+
+    params = (["sgd", "adam"], [False, True], [1, 2])
+    param_names = ("optimizer", "average", "threads")
+    rows, features, words, classes = 20_000, 2**20, 100, 20
+
+    def setup(self, optimizer: str, average: bool, threads: int) -> None:
+        fs.set_num_threads(threads)
+        rng = np.random.default_rng(0)
+        # common words, and rare ones: few are in most rows, most in few
+        ranks = np.exp(rng.random(self.rows * self.words) * np.log(self.features)).astype(np.int64) - 1
+        columns = rng.permutation(self.features)[ranks]
+        values = np.full(len(columns), 0.1, np.float32)
+        self.X = scipy.sparse.csr_array((values, columns, np.arange(0, len(columns) + 1, self.words)))
+        self.X.resize(self.rows, self.features)
+        self.X.sum_duplicates()
+        self.y = rng.integers(0, self.classes, self.rows)
+        self.model = fs.SoftmaxSGDClassifier(optimizer=optimizer, average=average, random_state=0)
+        self.time_partial_fit(optimizer, average, threads)
+
+    def time_partial_fit(self, optimizer: str, average: bool, threads: int) -> None:
+        self.model.partial_fit(self.X, self.y, np.arange(self.classes))

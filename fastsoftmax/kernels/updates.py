@@ -54,29 +54,50 @@ def add_to_average(coef: Any, count: float, average: Any) -> None:
         average[i] += (coef[i] - average[i]) * share
 
 
+@inlined
+def sgd_row(rule: Any, now: Any, scale: Any, g: Any, w: Any, v: Any, to: Any) -> None:
+    """velocity = momentum velocity + gradient; coef -= rate velocity; with Nesterov one step ahead."""
+    dtype = w.dtype.type
+    rate, factor, l2, momentum = dtype(now.rate), dtype(now.factor), dtype(now.l2), dtype(rule.momentum)
+    ahead = dtype(rule.momentum if rule.nesterov else 1.0)
+    if len(v) == 0:
+        for j in range(len(w)):
+            w[j] -= rate * (factor * g[j] * scale[j] + l2 * w[j])
+            to[j] = w[j] * scale[j]
+    else:
+        for j in range(len(w)):
+            d = factor * g[j] * scale[j] + l2 * w[j]
+            v[j] = momentum * v[j] + d
+            w[j] -= rate * (ahead * v[j] + d if rule.nesterov else v[j])
+            to[j] = w[j] * scale[j]
+
+
+@inlined
+def adam_row(rule: Any, now: Any, scale: Any, g: Any, w: Any, u: Any, v: Any, to: Any) -> None:
+    """Adam (Kingma & Ba 2015, algorithm 1)."""
+    dtype = w.dtype.type
+    factor, l2, epsilon = dtype(now.factor), dtype(now.l2), dtype(rule.epsilon)
+    beta1, beta2, new1, new2 = dtype(rule.beta1), dtype(rule.beta2), dtype(1 - rule.beta1), dtype(1 - rule.beta2)
+    rate, root = dtype(now.rate / (1 - now.power1)), dtype(1 / math.sqrt(1 - now.power2))
+    for j in range(len(w)):
+        d = factor * g[j] * scale[j] + l2 * w[j]
+        u[j] = beta1 * u[j] + new1 * d
+        v[j] = beta2 * v[j] + new2 * d * d
+        w[j] -= rate * u[j] / (math.sqrt(v[j]) * root + epsilon)
+        to[j] = w[j] * scale[j]
+
+
 def _sgd(
     rule: Any, now: Any, count: float, scale: Any, partials: Any, coef: Any, velocity: Any, second: Any, average: Any,
     W: Any,
 ) -> float:  # fmt: skip
-    """velocity = momentum velocity + gradient; coef -= rate velocity; with Nesterov one step ahead."""
+    """SGD, row by row."""
     add_partials(partials)
-    gradient = partials.reshape(partials.size)
-    dtype, m = coef.dtype.type, len(scale)
-    rate, factor, l2, momentum = dtype(now.rate), dtype(now.factor), dtype(now.l2), dtype(rule.momentum)
-    ahead = dtype(rule.momentum if rule.nesterov else 1.0)
+    gradient, m = partials.reshape(partials.size), len(scale)
+    moved = m if len(velocity) else 0
     for start in range(0, len(coef), m):
         g, w, to = borrow(gradient, start, m), borrow(coef, start, m), borrow(W, start, m)
-        if len(velocity) == 0:
-            for j in range(m):
-                w[j] -= rate * (factor * g[j] * scale[j] + l2 * w[j])
-                to[j] = w[j] * scale[j]
-        else:
-            v = borrow(velocity, start, m)
-            for j in range(m):
-                d = factor * g[j] * scale[j] + l2 * w[j]
-                v[j] = momentum * v[j] + d
-                w[j] -= rate * (ahead * v[j] + d if rule.nesterov else v[j])
-                to[j] = w[j] * scale[j]
+        sgd_row(rule, now, scale, g, w, borrow(velocity, start, moved), to)
     add_to_average(coef, count, average)
     return 0.0
 
@@ -85,22 +106,12 @@ def _adam(
     rule: Any, now: Any, count: float, scale: Any, partials: Any, coef: Any, first: Any, second: Any, average: Any,
     W: Any,
 ) -> float:  # fmt: skip
-    """Adam (Kingma & Ba 2015, algorithm 1)."""
+    """Adam, row by row."""
     add_partials(partials)
-    gradient = partials.reshape(partials.size)
-    dtype, m = coef.dtype.type, len(scale)
-    factor, l2, epsilon = dtype(now.factor), dtype(now.l2), dtype(rule.epsilon)
-    beta1, beta2, new1, new2 = dtype(rule.beta1), dtype(rule.beta2), dtype(1 - rule.beta1), dtype(1 - rule.beta2)
-    rate, root = dtype(now.rate / (1 - now.power1)), dtype(1 / math.sqrt(1 - now.power2))
+    gradient, m = partials.reshape(partials.size), len(scale)
     for start in range(0, len(coef), m):
         g, w, to = borrow(gradient, start, m), borrow(coef, start, m), borrow(W, start, m)
-        u, v = borrow(first, start, m), borrow(second, start, m)
-        for j in range(m):
-            d = factor * g[j] * scale[j] + l2 * w[j]
-            u[j] = beta1 * u[j] + new1 * d
-            v[j] = beta2 * v[j] + new2 * d * d
-            w[j] -= rate * u[j] / (math.sqrt(v[j]) * root + epsilon)
-            to[j] = w[j] * scale[j]
+        adam_row(rule, now, scale, g, w, borrow(first, start, m), borrow(second, start, m), to)
     add_to_average(coef, count, average)
     return 0.0
 
