@@ -73,7 +73,7 @@ class Blocks:
         self.x, self.z = (_jit.aligned((problem.r, self.ld), H.dtype) for _ in range(2))
 
     def _raised(self, H: Array) -> Array:
-        """With a trace of the usual curvature: where all rows are decided, rounding is all that is left of a gradient."""
+        """With a trace of the usual curvature: where rows are decided, only rounding is left of a gradient."""
         problem, diagonal = self.problem, np.arange(self.M)
         spread = np.resize(np.maximum(spreads(problem), 1e-3 / problem.c), len(H))
         squares = np.append(problem.columns.square, [1.0] * (self.M - problem.m))
