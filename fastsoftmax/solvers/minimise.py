@@ -107,7 +107,8 @@ def minimise(
     """
     judge = Judge(problem, store, tol)
     with single_threaded():
-        start = theta = _start(problem, theta)
+        nothing = theta is None and max_iter == 0  # then scikit-learn's weights are all 0
+        start = theta = np.zeros(problem.size) if nothing else _start(problem, theta)
         spent, names = 0, [solver]
         while True:
             at = problem if spent == 0 else judge.problem
@@ -115,10 +116,9 @@ def minimise(
             theta, spent = result.theta, spent + result.n_iter
             outcome, successor = judge(theta), SOLVERS[names[-1]].successor
             if not judge.penalised:
-                good = result.confirmed and (
-                    outcome.converged or result.stalled
-                )  # by rounding: F is right all the same
-                outcome = outcome._replace(converged=good, separable=result.separable)
+                held = outcome.value - judge.problem.loss_gradient(theta)[0] <= tol  # by coefficients as stored
+                good = outcome.converged or (result.stalled and held)  # rounding keeps the gradient up, and F is right
+                outcome = outcome._replace(converged=result.confirmed and good, separable=result.separable)
             if outcome.converged or spent >= max_iter or successor is None:
                 break
             logger.info("%s ends after %d iterations: %s goes on", names[-1], spent, successor)
@@ -126,7 +126,7 @@ def minimise(
         if not outcome.converged:
             first = judge(start)
             if not outcome.value <= first.value:
-                outcome = first
+                outcome = first._replace(converged=first.converged and judge.penalised)
         outcome = outcome._replace(n_iter=spent, solver=", ".join(names))
         if not outcome.converged and spent < max_iter and judge.penalised and _weightless(judge.problem, outcome):
             logger.info("the penalty is lost in the rounding of F: it is left out, and there is no gap")
