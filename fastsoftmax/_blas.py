@@ -31,6 +31,14 @@ def _controller() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
+def _take_control() -> None:
+    """Let this thread set the number: from threadpoolctl 3.8 on only the first that ever did so may, silently."""
+    for library in _controller().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
+
+
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
     """Every BLAS of the process on one thread: set by the first that enters, restored by the last that leaves.
@@ -40,6 +48,7 @@ def single_threaded() -> Iterator[None]:
     global _inside, _limit
     with _lock:
         if _inside == 0:
+            _take_control()
             _limit = _controller().limit(limits=1)
         _inside += 1
     try:
@@ -48,7 +57,9 @@ def single_threaded() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if _inside == 0:
+                _take_control()
                 _limit.restore_original_limits()
+                _take_control()  # and the next who wants to
 
 
 def on_threads(count: int, function: Callable[..., object], *columns: Iterable[Any]) -> None:
