@@ -201,6 +201,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         "auto" chooses by shape and penalty, `solver_` says what; "lbfgs" (preconditioned), "newton", "proximal" (takes
         l1). scikit-learn's "newton-cg", "newton-cholesky", "sag" and "saga" reach the same optimum by one of these.
     max_iter : int, default 1000
+        0 leaves all weights at 0.
     verbose : int, default 0
         Above 0, each iteration is logged on stderr.
     warm_start : bool, default False

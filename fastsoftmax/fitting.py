@@ -213,8 +213,9 @@ class Fit:
             binary=self.binary,
         )  # fmt: skip
         if own.fit_intercept and own.columns.far(limit(self.design)).any():
-            before, self.design = self.design.shift, centered(self.design, self.targets)
-            origin = (self.design.shift - before) * self.design.scale
+            before, self.design = self.design, centered(self.design, self.targets)
+            left_out = self.design.scale == 0  # constant columns, whose means are their values
+            origin = np.where(left_out, own.columns.mean, (self.design.shift - before.shift) * before.scale)
             own = own.like(
                 design=self.design, dtype=self.design.dtype, columns=None, origin=origin if origin.any() else None
             )
@@ -231,7 +232,7 @@ class Fit:
             merge = merged(self.base.design)
             self._narrow = merge, None
             if merge is not None:
-                base = self.base.like(design=merge.design, columns=None)
+                base = self.base.like(design=merge.design, columns=None, origin=None)
                 logger.info("%d columns merged into %d", self.base.m, base.m)
                 self._narrow = merge, base
         return self._narrow
@@ -308,15 +309,16 @@ class Fit:
         shift = shift.astype(coef.dtype)
         C, l1_ratio = self.penalty
         share = strength(C, self.targets.total)
-        problem = Problem(
-            self.design, self.whole, self.c, l1=l1_ratio * share, l2=(1 - l1_ratio) * share, fit_intercept=True,
-            binary=self.c == 2, dtype=np.float64,
+        problem = self.base.like(
+            targets=self.whole, c=self.c, l1=l1_ratio * share, l2=(1 - l1_ratio) * share, fit_intercept=True,
+            binary=self.c == 2, dtype=np.float64, columns=self.base.columns,
         )  # fmt: skip
         theta = problem.loaded(every, shift)
         value, gradient = problem.loss_gradient(theta)
         optimality, value = problem.optimality(theta, gradient), value + problem.l1_norm(theta)
         gap, tol = outcome.gap + value - outcome.value, self.estimator.tol
-        converged = optimality <= tol and (np.isnan(gap) or gap <= tol)
+        rise = value - outcome.value if np.isnan(gap) else gap
+        converged = rise <= tol and (outcome.converged or optimality <= tol)
         return outcome._replace(
             coef=every, intercept=shift, value=value, optimality=optimality, gap=gap, converged=bool(converged)
         )
@@ -325,6 +327,7 @@ class Fit:
         """The most that classes without weight may have of the probability of a row."""
         design, tol = self.design, max(self.estimator.tol, 1e-10)
         left = tol - float(np.fmax(outcome.optimality, outcome.gap))
-        squares = design.moments(self.targets.kernel.weight, np.broadcast_to(design.shift, design.m))[1]
+        origin = 0.0 if self.base.origin is None else self.base.origin / np.where(design.scale == 0, 1, design.scale)
+        squares = design.moments(self.targets.kernel.weight, design.shift - origin)[1]
         reach = np.abs(design.scale) * np.sqrt(squares / self.targets.total)  # at least the mean of a feature's size
         return float(min(0.1 * tol, max(left, 1e-3 * tol))) / max(1.0, float(reach.max(initial=0.0)))

@@ -105,7 +105,8 @@ class Problem:
         with np.errstate(over="ignore"):
             self.penalty2, self.penalty1 = np.minimum(l2 * unit * unit, 1e300), l1 * unit
         self.gauge = not binary  # adding the same to all classes changes no probability
-        self.cache: dict[str, Any] = {}  # what strengths of the penalty and compute types share
+        self.cache: dict[str, Any] = {}  # what strengths of the penalty and compute types share, and folds
+        self.sums: dict[Any, tuple[Array, float]] = {}  # of these rows alone
 
     def like(self, **changes: Any) -> "Problem":
         """The same with some of the arguments changed."""
@@ -114,7 +115,7 @@ class Problem:
         positional = [changes.pop(name, getattr(self, name)) for name in ("design", "targets", "c")]
         other = Problem(*positional, **(now | changes))
         if "columns" not in changes and positional == [self.design, self.targets, self.c]:
-            other.cache = self.cache
+            other.cache, other.sums = self.cache, self.sums
         return other
 
     def subsample(self, rows: Array) -> "Problem":
@@ -144,6 +145,12 @@ class Problem:
         if len(intercept):
             intercept[...] = rows[:, self.m]
         return vector
+
+    def logit_size(self, theta: Array) -> float:
+        """The size of the terms of a logit: of features, of what is taken from them, and the intercept."""
+        coef, intercept = self.split(theta)
+        sizes = np.sqrt(self.columns.square) + np.abs(self.design.shift * self.design.scale) * self.unit
+        return float((np.abs(coef) @ sizes).max()) + float(np.abs(intercept).max(initial=0.0))
 
     def deciding(self, theta: Array, logit: float) -> Array:
         """Those weights of features, as they are in X, that alone add at least so much to a logit; the others are 0."""
@@ -301,14 +308,14 @@ class Problem:
 
     def _class_sums(self) -> tuple[Array, float]:
         """(1/S) sum_i s_i Y_i x_i', of the rows of parameters; the mean entropy of Y. Found once."""
-        if "sums" not in self.cache:
+        if self.dtype not in self.sums:
             vector, out = self._buffers()
             zero = np.zeros((self.c, self.m), order="F" if self.by_feature else "C")
             self.objective.loss_gradient(zero, None, 1 / self.targets.total, out)
             self._collect(vector, out)
             sums = self.columns.mean * self.unit / self.c - self.split(vector)[0]
-            self.cache["sums"] = sums, self.targets.entropy(self.c)
-        return self.cache["sums"]  # type: ignore[no-any-return]
+            self.sums[self.dtype] = sums, self.targets.entropy(self.c)
+        return self.sums[self.dtype]
 
     def over_coef(self, function: Callable[[Any], Any]) -> list[Any]:
         """function of indexes into coef, (r, m), that cut it into blocks in the order of theta."""

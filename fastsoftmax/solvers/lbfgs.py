@@ -43,7 +43,9 @@ class Memory:
     def add(self, direction: Array, t: float, before: "Slope", now: "Slope") -> None:
         """After a step of t times the direction, between two slopes."""
         size = t * np.sqrt(product(direction, direction))
-        slot = self.slots.pop(0) if len(self.slots) == self.pairs else len(self.slots)
+        if len(self.slots) == self.pairs:
+            self.slots.pop(0)
+        slot = min(set(range(self.pairs)) - set(self.slots))
 
         def difference(at: slice) -> tuple[float, float, float, float]:
             y, My = now.gradient[at] - before.gradient[at], now.Mg[at] - before.Mg[at]
@@ -59,7 +61,7 @@ class Memory:
             self.Sg[slot], self.MYg[slot] = np.nan, np.nan
             self.scale = sy / ymy
         else:
-            slot = -1
+            self.S[slot], self.MY[slot], slot = 0, 0, -1  # products read it, times 0
         before_S, before_M, used = self.Sg.copy(), self.MYg.copy(), max(self.slots, default=-1) + 1
 
         def products(at: slice) -> Array:
@@ -180,7 +182,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             descent.use(descent.problem, preconditioners.per_class(descent.problem, descent.theta))
         moved = not good and descent.step()
         best, since = (descent.decrement, 0) if descent.decrement < 0.7 * best else (best, since + 1)
-        stalled = since >= patience if exact or patience == DIAGONAL else since >= 8 and descent.decrement < 1e-6
+        stalled = since >= patience or (not exact and since >= 8 and descent.decrement < 1e-6)
         if not moved or stalled:
             if exact or (stalled and patience == DIAGONAL):
                 return Result(descent.theta, iteration, stalled=True)

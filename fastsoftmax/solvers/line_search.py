@@ -22,9 +22,7 @@ def noise(problem: Problem, theta: Array, value: float) -> float:
     """Differences of F that rounding may cause: of sums, and in float64, after which nothing comes, of logits too."""
     if problem.dtype != np.float64:
         return rounding(problem, value)
-    coef, intercept = problem.split(theta)
-    logits = float((np.abs(coef) @ np.sqrt(problem.columns.square)).max()) + float(np.abs(intercept).max(initial=0.0))
-    return 1e-14 * (1 + abs(value) + min(logits, LARGE))
+    return 1e-14 * (1 + abs(value) + min(problem.logit_size(theta), LARGE))
 
 
 def search(

@@ -12,7 +12,7 @@ from scipy.linalg import cho_factor, cho_solve
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.conjugate import Direction, newton_direction
-from fastsoftmax.solvers.line_search import rounding, search
+from fastsoftmax.solvers.line_search import noise, rounding, search
 from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
@@ -151,7 +151,7 @@ class Products:
             self.radius = max(2 * t, 0.05) * self.last.length
         elif self.last.cut:
             self.radius *= 4
-        return self.last.length > 0 and self.radius > 1e-12
+        return (t > 0 or self.last.length > 0) and self.radius > 1e-12
 
 
 def remaining(decrement: float, before: float) -> float:
@@ -171,7 +171,8 @@ FAR = (1e3, 1e6, 1e9)  # times a step of Newton's method: towards a minimum F wo
 def falls_beyond(problem: Problem, theta: Array, value: float, direction: Array) -> list[float]:
     """By how much F is lower far along a direction."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return [value - problem.loss_gradient(theta + far * direction)[0] for far in FAR]
+        falls = [value - problem.loss_gradient(theta + far * direction)[0] for far in FAR]
+    return [fall if np.isfinite(fall) else -np.inf for fall in falls]
 
 
 def may_grow(problem: Problem, theta: Array, value: float) -> bool:
@@ -179,7 +180,7 @@ def may_grow(problem: Problem, theta: Array, value: float) -> bool:
 
     As after a solver that has gone so far that nothing is left of the fall.
     """
-    blur = 1e-15 * (1 + value)
+    blur = noise(problem, theta, value)
     for growth in (theta, *(problem.deciding(theta, logit) for logit in CERTAIN)):
         more, less = theta + FAR[0] * growth, theta - growth
         if growth.any() and problem.loss_gradient(more)[0] <= value + blur < problem.loss_gradient(less)[0] - blur:
@@ -220,7 +221,8 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             t, value, gradient = found or (0.0, value, gradient)
             theta = theta + t * direction if t else theta
             if good and done:
-                separable = falls[0] > max(-0.25 * slope, 1e-15 * (1 + value)) or may_grow(problem, theta, value)
+                clear = max(-0.25 * slope, noise(problem, theta, value))
+                separable = falls[0] > clear or may_grow(problem, theta, value)
                 return Result(theta, iteration + 1, confirmed=True, separable=separable)
             ended = not model.learn(t) or idle >= IDLE
         if ended:

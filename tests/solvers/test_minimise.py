@@ -182,3 +182,24 @@ def test_the_optimality_is_that_of_raw_features(rng, c, layout, C):
     assert wanted <= 1.01e-6
     np.testing.assert_allclose(model.optimality_, wanted, rtol=0.05, atol=1e-9)
     np.testing.assert_allclose(model.objective_, exact.objective(X, np.eye(c)[y], model.coef_, model.intercept_, l2), rtol=1e-8)  # fmt: skip  # noqa: E501
+
+
+def test_a_class_without_weight_and_far_columns(rng):
+    """The gradient that is reported is that of the features as they are in X, also where a class is left out."""
+    X, y = rng.standard_normal((300, 3)) + 1e5, rng.integers(0, 3, 300)
+    weight = np.where(y == 2, 0.0, 1.0)
+    model = SoftmaxRegression().fit(X, y, weight)
+    Z = X @ model.coef_.T + model.intercept_
+    P = np.exp(Z - Z.max(1, keepdims=True))
+    R = (P / P.sum(1, keepdims=True) - np.eye(3)[y]) * (weight / weight.sum())[:, None]
+    gradient = R.T @ X + model.coef_ / weight.sum()
+    np.testing.assert_allclose(model.optimality_, max(np.abs(gradient).max(), np.abs(R.sum(0)).max()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e5])
+def test_far_columns_do_not_make_data_separable(offset):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((200, 3)) + offset
+        y = ((X - offset) @ rng.standard_normal((3, 3)) + rng.gumbel(size=(200, 3))).argmax(1)
+        assert not SoftmaxRegression(C=np.inf).fit(X, y).separable_
