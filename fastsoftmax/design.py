@@ -202,6 +202,28 @@ class Design(abc.ABC):
         """For each column, what the rows weigh whose entry, 0, is not stored."""
         return np.zeros(self.m)
 
+    def class_sums(self, codes: Array, weights: Array, c: int) -> Array:
+        """sum_i w_i x_i (c, m) over the rows of each class, of the mapped features, in float64; weights may be ()."""
+        from scipy.sparse import csc_array
+
+        result, step = np.zeros((c, self.m)), max(1, (1 << 20) // self.m)
+        for start in range(0, self.n, step):
+            rows = slice(start, min(start + step, self.n))
+            X, count = np.empty((rows.stop - start, self.m)), rows.stop - start
+            self.block(start, rows.stop, X)
+            own = weights[rows] if len(weights) else np.ones(count)
+            result += csc_array((own, codes[rows], np.arange(count + 1)), shape=(c, count)) @ X
+        return result
+
+    def squares(self, weights: Array) -> Array:
+        """sum_i w_ki x_ij^2 (K, m) of the features, mapped, for weights (K, n); in their dtype."""
+        result, step = np.zeros((len(weights), self.m), weights.dtype), max(1, (1 << 22) // self.m)
+        for start in range(0, self.n, step):
+            X = np.empty((min(step, self.n - start), self.m), weights.dtype)
+            self.block(start, start + len(X), X)
+            result += weights[:, start : start + len(X)] @ np.square(X, out=X)
+        return result
+
     @abc.abstractmethod
     def largest(self, columns: Array) -> Array:
         """The largest absolute entry of some of the columns."""
@@ -421,6 +443,24 @@ class CSR(Design):
             self._shared["transposed"] = CSR.of(self.m, self.n, turned.data, indices, indptr)
             self._shared["transposed"]._map(1.0, 0.0)
         return self._shared["transposed"]
+
+    def class_sums(self, codes: Array, weights: Array, c: int) -> Array:
+        if self.shifted:
+            return super().class_sums(codes, weights, c)
+        counts = np.diff(self.indptr)
+        values = self.data * np.repeat(weights, counts) if len(weights) else self.data
+        places = np.repeat(codes.astype(np.int64) * self.m, counts) + self.indices
+        return np.bincount(places, values, c * self.m).reshape(c, self.m) * self.scale
+
+    def squares(self, weights: Array) -> Array:
+        if self.shifted:
+            return super().squares(weights)
+        from scipy.sparse import csr_array
+
+        turned = self.transposed()
+        values = np.square(turned.data, dtype=weights.dtype)
+        found = csr_array((values, turned.indices, turned.indptr), shape=(self.m, self.n)) @ weights.T
+        return np.asarray(np.multiply(found, np.square(self.scale)[:, None], out=found, casting="same_kind").T)
 
     def _absent(self, stored: Array, weight: Array) -> Array:
         S = float(ordered_sum(weight)) if len(weight) else float(self.n)

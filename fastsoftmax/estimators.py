@@ -331,7 +331,7 @@ class SoftmaxRegression(SoftmaxClassifier):
             X, y, sample_weight = self._checked(X, y, sample_weight)
             with Verbose(self.verbose):
                 fit = Fit(self, as_design(X), Labels(y), sample_weight)
-                outcome = fit.run(penalty.C, penalty.l1_ratio, fit.start())
+                outcome = fit.run(penalty.C, penalty.l1_ratio, fit.starts())
         self.classes_, self.coef_, self.intercept_ = fit.labels.classes, outcome.coef, outcome.intercept
         self.n_iter_ = np.array([max(min(1, self.max_iter), outcome.n_iter)], np.int32)
         self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap

@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,8 @@ from fastsoftmax.targets import CheckedTargets, as_targets
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
 THEIRS = {"lbfgs": "lbfgs", "newton-cg": "newton", "newton-cholesky": "newton", "sag": "lbfgs", "saga": "proximal"}
-FAR = {
-    4: 100.0,
-    8: 30.0,
-}  # times their deviation that means are from 0, for a type of so many bytes: columns are centred
+# Columns are centred whose mean is so many times their deviation, for a type of so many bytes.
+FAR = {4: 100.0, 8: 30.0}
 SPARSE = 30.0  # times as far where X is sparse: there a shift takes time
 NAMES = {"auto", "liblinear", *THEIRS, *SOLVERS}
 
@@ -110,15 +109,17 @@ class Labels:
         """Checked, with both kinds of weights."""
         c = len(self.classes)
         if class_weight is not None and not self.soft:
-            y, balanced = self.classes[self.codes], isinstance(class_weight, str)
-            with np.errstate(divide="ignore"):  # a class whose rows weigh nothing: inf for balanced weights, here 0
-                class_weight = compute_class_weight(
-                    class_weight, classes=self.classes, y=y, sample_weight=sample_weight
-                )
-            class_weight = np.where(np.isinf(class_weight), 0.0, class_weight) if balanced else class_weight
+            class_weight = self.class_weights(class_weight, sample_weight)
         return as_targets(
             self.codes, n, c, dtype, sample_weight=sample_weight, class_weight=class_weight, label_smoothing=smoothing
         )
+
+    def class_weights(self, class_weight: Any, sample_weight: Any) -> Array:
+        """One for each class (c,); "balanced" ones of classes whose rows weigh nothing are 0."""
+        y = self.classes[self.codes]
+        with np.errstate(divide="ignore"):
+            each = compute_class_weight(class_weight, classes=self.classes, y=y, sample_weight=sample_weight)
+        return np.where(np.isinf(each), 0.0, each) if isinstance(class_weight, str) else each
 
 
 def strength(C: float, total: float) -> float:
@@ -242,19 +243,19 @@ class Fit:
         share = strength(C, self.targets.total)
         return self.base.like(l1=l1_ratio * share, l2=(1 - l1_ratio) * share)
 
-    def start(self) -> Array | None:
-        """None, or with warm_start the weights that the estimator has."""
+    def starts(self) -> list[Array]:
+        """With warm_start the weights that the estimator has."""
         coef = getattr(self.estimator, "coef_", None) if getattr(self.estimator, "warm_start", False) else None
         if coef is None or len(self.active) < self.c:
-            return None
+            return []
         coef, problem = coef.toarray() if hasattr(coef, "toarray") else coef, self.base
         if coef.shape != (problem.r, problem.m):
             text = f"coef_ of shape {coef.shape} cannot be the start of a fit that has {(problem.r, problem.m)}"
             raise ValueError(text + ": set warm_start=False")
-        return problem.loaded(coef, np.broadcast_to(self.estimator.intercept_, problem.r))
+        return [problem.loaded(coef, np.broadcast_to(self.estimator.intercept_, problem.r))]
 
-    def run(self, C: float, l1_ratio: float, start: Array | None = None) -> Outcome:
-        """Minimise F from `start`, by default from 0."""
+    def run(self, C: float, l1_ratio: float, starts: Sequence[Array] = ()) -> Outcome:
+        """Minimise F from the best of `starts`, or from coef = 0."""
         estimator, solver = self.estimator, self.estimator.solver
         self.penalty = C, l1_ratio
         if len(self.active) == 1:
@@ -270,21 +271,21 @@ class Fit:
         def report(iteration: int, value: float, size: float) -> None:
             logger.info("iteration %d: F %.9g, largest gradient entry or decrement %.3g", iteration, value, size)
 
-        def solve(problem: Problem, start: Array | None, most: int, store: Any) -> Outcome:
-            return minimise(problem, start, name, estimator.tol, most, store, report)
+        def solve(problem: Problem, starts: Sequence[Array], most: int, store: Any) -> Outcome:
+            return minimise(problem, starts, name, estimator.tol, most, store, report)
 
         merge, narrow = (None, None) if problem.l1 else self.narrow
         if merge is None or narrow is None:
-            return self.settle(solve(problem, start, estimator.max_iter, self.store))
+            return self.settle(solve(problem, starts, estimator.max_iter, self.store))
         small = narrow.like(l2=problem.l2)
-        if start is not None:
-            coef, intercept = problem.stored(start, np.float64)
-            start = small.loaded(merge.project(coef), intercept)
-        found = solve(small, start, estimator.max_iter, np.float64)
+        smaller = []
+        for coef, intercept in (problem.stored(start, np.float64) for start in starts):
+            smaller.append(small.loaded(merge.project(coef), intercept))
+        found = solve(small, smaller, estimator.max_iter, np.float64)
         theta = problem.loaded(merge.expand(found.coef), found.intercept)
         outcome = Judge(problem, self.store, estimator.tol)(theta)._replace(n_iter=found.n_iter, solver=found.solver)
         if found.converged and not outcome.converged:  # as its tolerance is lower than rounding of the merged columns
-            more = solve(problem, theta, estimator.max_iter - found.n_iter, self.store)
+            more = solve(problem, [theta], estimator.max_iter - found.n_iter, self.store)
             return self.settle(more._replace(n_iter=found.n_iter + more.n_iter))
         converged = found.converged and outcome.converged
         return self.settle(outcome._replace(converged=converged, separable=found.separable, why=found.why))

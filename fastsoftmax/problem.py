@@ -12,18 +12,11 @@ from numpy.typing import NDArray
 
 from fastsoftmax.curvature import grams
 from fastsoftmax.design import CSR, Design
-from fastsoftmax.objective import SoftmaxObjective
+from fastsoftmax.objective import MANY, SoftmaxObjective
 from fastsoftmax.targets import CheckedTargets
 from fastsoftmax.vectors import in_blocks, total
 
 Array = NDArray[Any]
-
-
-class Certificate(NamedTuple):
-    """How far a point is from the optimum."""
-
-    optimality: float  # the largest entry of the subgradient of least norm, in the units of the mapped features
-    gap: float  # at least F - F*; nan without a penalty
 
 
 class Columns(NamedTuple):
@@ -106,7 +99,7 @@ class Problem:
             self.penalty2, self.penalty1 = np.minimum(l2 * unit * unit, 1e300), l1 * unit
         self.gauge = not binary  # adding the same to all classes changes no probability
         self.cache: dict[str, Any] = {}  # what strengths of the penalty and compute types share, and folds
-        self.sums: dict[Any, tuple[Array, float]] = {}  # of these rows alone
+        self.own: dict[str, Any] = {}  # what they share of these rows alone
 
     def like(self, **changes: Any) -> "Problem":
         """The same with some of the arguments changed."""
@@ -115,7 +108,7 @@ class Problem:
         positional = [changes.pop(name, getattr(self, name)) for name in ("design", "targets", "c")]
         other = Problem(*positional, **(now | changes))
         if "columns" not in changes and positional == [self.design, self.targets, self.c]:
-            other.cache, other.sums = self.cache, self.sums
+            other.cache, other.own = self.cache, self.own
         return other
 
     def subsample(self, rows: Array) -> "Problem":
@@ -289,6 +282,15 @@ class Problem:
             H[:, diagonal, diagonal] += self.penalty2.astype(self.dtype)
         return H
 
+    def diagonal(self, theta: Array) -> Array:
+        """The curvature of each entry of coef (r, m) where the probabilities are those at theta, without the penalty.
+
+        Of features that are shifted it is that of their squares as they are.
+        """
+        p = self.probabilities(theta)[:, -self.r :]
+        weights = self.row_weights((p * (1 - p)).T)
+        return np.asarray(self.objective.design.squares(weights) / self.targets.total)
+
     def row_weights(self, weights: Array) -> Array:
         """Weights of rows, times those that the data have."""
         own = self.targets.kernel.weight
@@ -308,14 +310,26 @@ class Problem:
 
     def _class_sums(self) -> tuple[Array, float]:
         """(1/S) sum_i s_i Y_i x_i', of the rows of parameters; the mean entropy of Y. Found once."""
-        if self.dtype not in self.sums:
-            vector, out = self._buffers()
-            zero = np.zeros((self.c, self.m), order="F" if self.by_feature else "C")
-            self.objective.loss_gradient(zero, None, 1 / self.targets.total, out)
-            self._collect(vector, out)
-            sums = self.columns.mean * self.unit / self.c - self.split(vector)[0]
-            self.sums[self.dtype] = sums, self.targets.entropy(self.c)
-        return self.sums[self.dtype]
+        labels = self.targets.kernel.labels
+        direct = len(labels) > 0 and self.c >= MANY  # of few classes a pass over the data is faster
+        key = "sums" if direct else f"sums {self.dtype}"
+        if key not in self.own:
+            sums = self._sums_by_label(labels) if direct else self._sums_by_gradient()
+            self.own[key] = sums, self.targets.entropy(self.c)
+        return self.own[key]  # type: ignore[no-any-return]
+
+    def _sums_by_label(self, labels: Array) -> Array:
+        smoothing, weight = self.targets.kernel.smoothing, np.asarray(self.targets.kernel.weight, np.float64)
+        sums = self.objective.design.class_sums(labels, weight, self.c)[-self.r :]
+        mean = self.columns.mean * self.unit
+        return np.asarray((1 - smoothing) / self.targets.total * sums + smoothing / self.c * mean)
+
+    def _sums_by_gradient(self) -> Array:
+        vector, out = self._buffers()
+        zero = np.zeros((self.c, self.m), order="F" if self.by_feature else "C")
+        self.objective.loss_gradient(zero, None, 1 / self.targets.total, out)
+        self._collect(vector, out)
+        return np.asarray(self.columns.mean * self.unit / self.c - self.split(vector)[0])
 
     def over_coef(self, function: Callable[[Any], Any]) -> list[Any]:
         """function of indexes into coef, (r, m), that cut it into blocks in the order of theta."""

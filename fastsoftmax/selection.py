@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import _fit_context
 from sklearn.model_selection import check_cv
-from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
 from fastsoftmax.design import as_design, unmasked
@@ -208,7 +207,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
             raise ValueError("cross-validation needs labels, got probabilities of shape " + str(np.shape(y)))
         class_weight = self.class_weight
         if class_weight == "balanced":  # by all rows, as in scikit-learn, not by those of a fold
-            each = compute_class_weight("balanced", classes=labels.classes, y=y, sample_weight=sample_weight)
+            each = labels.class_weights(class_weight, sample_weight)
             class_weight = dict(zip(labels.classes, each, strict=True))
         folds = self._folds(X, y, sample_weight, groups, labels, self._estimator(class_weight))
         walks = [[Walk(fit, float(ratio), judge) for fit, judge in folds] for ratio in ratios]

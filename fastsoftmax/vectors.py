@@ -15,6 +15,7 @@ from fastsoftmax import _jit
 from fastsoftmax._blas import on_threads
 
 BLOCK = 1 << 15  # entries: with a few operands they fit L2
+ALONE = 1 << 21  # entries, a millisecond of work, below which waking another thread takes longer
 Array = NDArray[Any]
 
 
@@ -23,7 +24,7 @@ def in_blocks(function: Callable[[slice], Any], size: int, entries: int = 1) -> 
     step = max(1, BLOCK // entries)
     blocks = [slice(start, min(size, start + step)) for start in range(0, size, step)]
     threads = _jit.get_num_threads()
-    if threads == 1 or len(blocks) < 8:
+    if threads == 1 or len(blocks) < 8 or size * entries < ALONE:
         return [function(block) for block in blocks]
     results: list[Any] = [None] * len(blocks)
 

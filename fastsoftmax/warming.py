@@ -148,9 +148,8 @@ def _solvers(design: Design, dtype: np.dtype[Any], c: int) -> None:
     targets = as_targets(np.arange(design.n) % c, design.n, c, dtype)
     for l1 in (0.0, 0.1):
         problem = Problem(design, targets, c, l1=l1, l2=1.0, fit_intercept=True, dtype=dtype)
-        if preconditioners.cost(problem, c) < np.inf:
-            theta = np.zeros(problem.size)
-            preconditioners.per_class(problem, theta)(theta)
+        theta = np.zeros(problem.size)
+        preconditioners.sharper(problem, theta)(theta)
         for name, solver in SOLVERS.items():
             if solver.l1 or not l1:
-                minimise(problem, np.zeros(problem.size), name, 1e-4, 2, dtype, lambda *_: None)
+                minimise(problem, [], name, 1e-4, 2, dtype, lambda *_: None)

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastsoftmax as fs
 from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import lbfgs, preconditioners
+from fastsoftmax.solvers import blocks, lbfgs, preconditioners, sampling, spectral
 from tests import exact
 
 SOLVERS = ["lbfgs", "newton"]
@@ -68,8 +68,9 @@ def assert_optimal(model, X, y, rounding=1e-9):
 @pytest.fixture
 def sampled(monkeypatch):
     """Small data are treated as if they were large: what preconditions is made from some of the rows."""
-    monkeypatch.setattr(preconditioners, "CHEAP", 0.0)
-    monkeypatch.setattr(lbfgs, "SUBSAMPLE", 500)
+    for module in (sampling, blocks):
+        monkeypatch.setattr(module, "CHEAP", 0.0)
+    monkeypatch.setattr(lbfgs, "SAMPLE", 100)
 
 
 # ---- one row, one cell, heavy tails
@@ -282,7 +283,8 @@ def test_blocks_look_at_no_more_probabilities_than_fit(rng, monkeypatch):
         made.append(problem.design.n * problem.c)
         return whole(problem, theta)
 
-    monkeypatch.setattr(preconditioners, "LOOKED_AT", most)
+    for module in (blocks, spectral):
+        monkeypatch.setattr(module, "LOOKED_AT", most)
     monkeypatch.setattr(preconditioners, "ITERATIONS", 1e9)  # what blocks may cost
     monkeypatch.setattr(Problem, "probabilities", counted)
     model = SoftmaxRegression(solver="lbfgs", tol=1e-6).fit(X, y)

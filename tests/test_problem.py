@@ -8,7 +8,10 @@ from numpy.testing import assert_allclose
 from fastsoftmax.curvature import grams
 from fastsoftmax.design import as_design
 from fastsoftmax.problem import Columns, Problem
-from fastsoftmax.solvers.preconditioners import Blocks, per_class, shared, weighty_rows
+from fastsoftmax.solvers import spectral
+from fastsoftmax.solvers.blocks import Blocks, class_blocks
+from fastsoftmax.solvers.preconditioners import Diagonal, shared
+from fastsoftmax.solvers.sampling import weighty_rows
 from fastsoftmax.targets import as_targets
 from tests import reference
 
@@ -183,7 +186,9 @@ def test_preconditioners_are_symmetric_and_positive(rng):
         for layout in LAYOUTS:
             _, _, _, problem = make(rng, layout, c=c)
             theta = 0.1 * rng.standard_normal(problem.size)
-            for M in (shared(problem), per_class(problem, theta)):
+            blocks = class_blocks(problem, theta) + 0.1 * np.eye(problem.m + 1)
+            spectrum = spectral.Spectral(problem, *spectral.curvature(problem, spectral.basis(problem), theta))
+            for M in (shared(problem), Blocks(problem, blocks), spectrum, Diagonal(problem, problem.diagonal(theta))):
                 u, v = rng.standard_normal((2, problem.size))
                 assert_allclose(u @ M(v), v @ M(u), rtol=1e-8, atol=1e-10)
                 assert v @ M(v) > 0

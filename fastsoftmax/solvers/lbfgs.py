@@ -1,187 +1,168 @@
 """L-BFGS (Liu & Nocedal 1989) with a preconditioner in place of a multiple of the identity.
 
-The inverse Hessian is kept in compact form (Byrd, Nocedal & Schnabel 1994, theorem 2.2): products with the matrices of
-past steps and of preconditioned changes of the gradient. Then an iteration takes one application of the preconditioner.
+What preconditions is built again as the point moves, more and more rarely; the memory stays. A fit of many rows begins
+on some of them. What was built, and the memory, are there for the next strength of the penalty.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.line_search import search
+from fastsoftmax.solvers.memory import PAIRS, Memory
 from fastsoftmax.solvers.preconditioners import Diagonal, Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
-from fastsoftmax.vectors import in_blocks, moved, product, total
+from fastsoftmax.solvers.sampling import spaced
+from fastsoftmax.vectors import moved, product
 
 Array = NDArray[Any]
-MEMORY_BYTES = 128 << 20
-PAIRS = 30
-SUBSAMPLE = 10_000  # rows above which a start on a subsample pays
+SAMPLE, PART, FINER = 5_000, 4, 5  # rows of the smallest sample; shares of the rows that samples have
+EACH = 8  # rows at least for each feature: of fewer, weights fit what is theirs alone
+STEPS, MORE = 6, 4  # on the first sample, and on each that follows
+MISLED = 0.2  # of the fall of F on a sample that all rows do not see
 PATIENCE, DIAGONAL = 25, 6  # iterations without progress; where but a diagonal preconditions, Newton's method is better
+SOON, OFTEN = 8, 8  # iterations until what preconditions is built, and built again
 EXACT = np.dtype(np.float64)
-
-
-class Memory:
-    """Past steps s, and preconditioned changes M y of the gradient, in float32: they only point the way.
-
-    Each is kept at a length of 1 of s. Products with a gradient serve twice: for the next direction, and, less those
-    with the gradient before, for the products with y. Of wide problems an iteration reads them four times, not six.
-    """
-
-    def __init__(self, gradient: Array) -> None:
-        self.pairs = int(np.clip(MEMORY_BYTES // (8 * gradient.size), 5, PAIRS))
-        self.S, self.MY = (np.empty((self.pairs, gradient.size), np.float32) for _ in range(2))
-        self.SY, self.YMY = np.zeros((self.pairs, self.pairs)), np.zeros((self.pairs, self.pairs))
-        self.Sg, self.MYg = np.zeros(self.pairs), np.zeros(self.pairs)  # with the gradient where we are
-        self.slots: list[int] = []  # oldest first
-        self.scale = 1.0
-
-    def add(self, direction: Array, t: float, before: "Slope", now: "Slope") -> None:
-        """After a step of t times the direction, between two slopes."""
-        size = t * np.sqrt(product(direction, direction))
-        if len(self.slots) == self.pairs:
-            self.slots.pop(0)
-        slot = min(set(range(self.pairs)) - set(self.slots))
-
-        def difference(at: slice) -> tuple[float, float, float, float]:
-            y, My = now.gradient[at] - before.gradient[at], now.Mg[at] - before.Mg[at]
-            np.multiply(direction[at], t / size, out=self.S[slot, at], casting="same_kind")
-            np.divide(My, size, out=self.MY[slot, at], casting="same_kind")
-            return direction[at] @ y, y @ My, y @ y, np.abs(now.gradient[at]).max()
-
-        parts = np.array(in_blocks(difference, len(direction)))
-        sy, ymy, yy = (float(value) for value in total(list(parts[:, :3])))
-        sy, length = t * sy, float(parts[:, 3].max()) or 1.0
-        if sy > 1e-10 * size * np.sqrt(yy) and ymy > 0:
-            self.slots.append(slot)
-            self.Sg[slot], self.MYg[slot] = np.nan, np.nan
-            self.scale = sy / ymy
-        else:
-            self.S[slot], self.MY[slot], slot = 0, 0, -1  # products read it, times 0
-        before_S, before_M, used = self.Sg.copy(), self.MYg.copy(), max(self.slots, default=-1) + 1
-
-        def products(at: slice) -> Array:
-            g = (now.gradient[at] / length).astype(np.float32)
-            return np.concatenate([self.S[:used, at] @ g, self.MY[:used, at] @ g])
-
-        both = length * total(in_blocks(products, len(direction), max(1, used)))
-        self.Sg[:used], self.MYg[:used] = both[:used], both[used:]
-        if slot >= 0:
-            self.SY[:used, slot] = (self.Sg - before_S)[:used] / size
-            self.YMY[:used, slot] = self.YMY[slot, :used] = (self.MYg - before_M)[:used] / size
-            self.SY[slot, slot], self.YMY[slot, slot] = sy / size**2, ymy / size**2
-
-    def direction(self, Mg: Array) -> Array:
-        """- (inverse Hessian) gradient"""
-        used = max(self.slots, default=-1) + 1
-        if not self.slots:
-            return -Mg
-        order = np.array(self.slots)
-        pick = np.ix_(order, order)
-        R, a, b = np.triu(self.SY[pick]), self.Sg[order], self.scale * self.MYg[order]
-        u = solve_triangular(R, a)
-        t = solve_triangular(R, np.diag(R) * u + self.scale * (self.YMY[pick] @ u) - b, trans=1)
-        length = float(max(np.abs(t).max(), np.abs(self.scale * u).max())) or 1.0
-        left, right = np.zeros(used, np.float32), np.zeros(used, np.float32)
-        left[order], right[order] = t / length, self.scale * u / length
-        direction = np.empty_like(Mg)
-
-        def combine(at: slice) -> None:
-            past = right @ self.MY[:used, at]
-            past -= left @ self.S[:used, at]
-            np.multiply(past, length, out=direction[at])
-            direction[at] -= self.scale * Mg[at]
-
-        in_blocks(combine, len(Mg), used)
-        return direction
-
-
-class Slope(NamedTuple):
-    """A gradient, and what preconditions times it."""
-
-    gradient: Array
-    Mg: Array
 
 
 class Descent:
     """One run: a point, its gradient, and the memory."""
 
-    def __init__(self, problem: Problem, theta: Array, precondition: Preconditioner) -> None:
-        self.problem, self.theta, self.precondition = problem, theta, precondition
-        self.value, self.gradient = problem.loss_gradient(theta)
-        self.memory = Memory(self.gradient)
-        self._slope()
+    def __init__(
+        self, problem: Problem, theta: Array, precondition: Preconditioner, memory: Memory | None = None
+    ) -> None:
+        self.theta, self.precondition = theta, precondition
+        self.memory = Memory(len(theta)) if memory is None else memory
+        self.use(problem)
 
-    def _slope(self) -> None:
-        self.Mg = self.precondition(self.gradient)
-        self.decrement = product(self.gradient, self.Mg)  # some 2 (F - F*), if that is near the inverse Hessian
+    def use(self, problem: Problem) -> None:
+        """Go on with another problem."""
+        self.problem = problem
+        self.value, self.gradient = problem.loss_gradient(self.theta)
+        self.memory.look(self.gradient)
+        self._aimed: tuple[Array, float] | None = None
 
-    def use(self, problem: Problem, precondition: Preconditioner | None = None) -> None:
-        """Go on with another problem, and preconditioner, whose memory then begins anew."""
-        if problem is not self.problem:
-            self.problem = problem
-            self.value, self.gradient = problem.loss_gradient(self.theta)
-        if precondition is not None:
-            self.precondition, self.memory = precondition, Memory(self.gradient)
-        self._slope()
+    def sharpen(self, precondition: Preconditioner) -> None:
+        """Go on with another preconditioner."""
+        self.precondition, self._aimed = precondition, None
+
+    def aim(self) -> tuple[Array, float]:
+        """The direction from here, and the slope of F along it."""
+        if self._aimed is None:
+            direction = self.memory.direction(self.gradient, self.precondition)
+            slope = product(self.gradient, direction)
+            if self.memory.slots and not (slope < 0 and np.isfinite(slope)):
+                self.memory.clear()
+                return self.aim()
+            self._aimed = direction, slope
+        return self._aimed
+
+    @property
+    def decrement(self) -> float:
+        """Some 2 (F - F*), as far as the memory knows the Hessian."""
+        return -self.aim()[1]
 
     def step(self) -> bool:
         """One iteration; False if rounding, or nothing left to gain, allowed none."""
-        direction = self.memory.direction(self.Mg)
-        slope = product(self.gradient, direction)
-        if not slope < 0 or not np.isfinite(slope):
-            self.memory = Memory(self.gradient)
-            direction, slope = -self.Mg, -self.decrement
-            if not slope < 0:
-                return False
-        found = search(self.problem, self.theta, self.value, direction, slope)
+        direction, slope = self.aim()
+        found = search(self.problem, self.theta, self.value, direction, slope) if slope < 0 else None
         if found is None:
             return False
-        before, t = Slope(self.gradient, self.Mg), found[0]
+        t, before = found[0], self.gradient
         self.theta, self.value, self.gradient = moved(self.theta, t, direction), found[1], found[2]
-        self._slope()
-        self.memory.add(direction, t, before, Slope(self.gradient, self.Mg))
+        self.memory.add(direction, t, before, self.gradient)
+        self._aimed = None
         return True
 
 
-def started(problem: Problem, theta: Array, precondition: Preconditioner) -> Descent:
-    """A run from theta; of many rows after a few steps on a sample, each at a fraction of the price of a pass."""
-    if problem.design.n > 2 * SUBSAMPLE:
-        part = problem.subsample(preconditioners.spaced(problem.design.n, SUBSAMPLE))
-        sketch = Descent(part, theta, precondition)
-        for _ in range(15):
-            if sketch.decrement < 1e-4 or not sketch.step():
+def sketched(problem: Problem, theta: Array, precondition: Preconditioner) -> Array:
+    """A point to start from: a few steps on samples of the rows, each larger than the last, at a fraction of the price.
+
+    Unless all rows see little of what a sample gained.
+    """
+    n = problem.design.n
+    rows: list[int] = []
+    while n // (PART * FINER ** len(rows)) >= max(SAMPLE, EACH * problem.m):
+        rows.append(n // (PART * FINER ** len(rows)))
+    before, null = None, problem.null()[1]
+    for i, count in enumerate(rows[::-1]):
+        part = problem.subsample(spaced(n, count))
+        descent = Descent(part, theta, precondition if i == 0 else preconditioners.sharper(part, theta))
+        if before is not None and descent.value - before > MISLED * (null - before):
+            return problem.null()[0]
+        for _ in range(STEPS if i == 0 else MORE):
+            if descent.decrement < 1e-4 or not descent.step():
                 break
-        descent = Descent(problem, sketch.theta, precondition)
-        if descent.value <= problem.null()[1]:
-            return descent
-    return Descent(problem, theta, precondition)
+        theta, before = descent.theta, descent.value
+    return theta
+
+
+class Schedule:
+    """When the preconditioner is built again: the nearer to the optimum, the longer the probabilities stay true.
+
+    After `wait` iterations, those of earlier fits included; then after twice as many each time, and no fewer than it
+    costs.
+    """
+
+    def __init__(self, problem: Problem, wait: float) -> None:
+        self.cache, self.wait = problem.cache, wait
+        self.before, self.cache["fit"] = self.cache.get("fit", 0), 0  # iterations of the last fit, and of this one
+
+    def built(self, descent: Descent) -> None:
+        """Counts an iteration, and builds what is due: of blocks no more than as many iterations were spent."""
+        self.cache["fit"] += 1
+        self.cache["spent"] = self.cache.get("spent", -1) + 1
+        if self.cache["spent"] >= self.wait:
+            patience = self.cache["fit"] + self.before
+            descent.sharpen(preconditioners.sharper(descent.problem, descent.theta, patience))
+            self.cache["spent"] = 0
+            self.wait = max(2 * self.wait, OFTEN, 3 * preconditioners.cost(descent.problem, patience))
+
+
+def _begun(problem: Problem, theta: Array) -> tuple[Descent, Schedule]:
+    """A run from theta, with what an earlier one has left, or from where a sample of the rows led."""
+    kept = preconditioners.remembered(problem)
+    if kept is not None:
+        wait = max(OFTEN, 2 * preconditioners.cost(problem))
+        return Descent(problem, theta, kept, _recalled(problem)), Schedule(problem, wait)
+    precondition, wait = preconditioners.shared(problem), 0
+    if problem.fresh(theta):
+        start = sketched(problem, theta, precondition)
+        wait = 0 if start is not theta and preconditioners.cost(problem) <= SOON else SOON
+        theta = start
+    return Descent(problem, theta, precondition), Schedule(problem, wait)
+
+
+def _recalled(problem: Problem) -> Memory | None:
+    """The memory of the last fit of the same rows, as the penalty of this problem has it."""
+    memory, l2 = problem.own.get("memory", (None, 0.0))
+    if memory is not None and l2 != problem.l2:
+        curvature = np.zeros(problem.size)
+        problem.split(curvature)[0][...] = (problem.l2 - l2) * problem.unit**2
+        memory.change(curvature)
+    return memory  # type: ignore[no-any-return]
 
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
     """Minimise the smooth F from theta, in the dtype of the problem and, where that is at its end, in float64."""
-    fresh = problem.fresh(theta)
-    if "blocks" in problem.cache and not fresh:
-        precondition = preconditioners.remembered(problem)
-    else:
-        precondition = preconditioners.shared(problem)
-    descent = Descent(problem, theta, precondition) if not fresh else started(problem, theta, precondition)
-    schedule = Schedule(problem, fresh)
-    best, since, patience = np.inf, 0, DIAGONAL if isinstance(precondition, Diagonal) else PATIENCE
+    descent, schedule = _begun(problem, theta)
+    if descent.memory.pairs == PAIRS:
+        problem.own["memory"] = descent.memory, problem.l2
+    best, since = np.inf, 0
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
         exact = descent.problem.dtype == EXACT
         good = stop(descent.problem, descent.theta, descent.value, descent.gradient)
         if good and (exact or stop.judge(descent.theta)):
             return Result(descent.theta, iteration)
-        if not good and schedule.due(iteration):
-            descent.use(descent.problem, preconditioners.per_class(descent.problem, descent.theta))
+        if not good:
+            schedule.built(descent)
         moved = not good and descent.step()
         best, since = (descent.decrement, 0) if descent.decrement < 0.7 * best else (best, since + 1)
+        patience = DIAGONAL if isinstance(descent.precondition, Diagonal) else PATIENCE
         stalled = since >= patience or (not exact and since >= 8 and descent.decrement < 1e-6)
         if not moved or stalled:
             if exact or (stalled and patience == DIAGONAL):
@@ -189,23 +170,3 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             descent.use(descent.problem.like(dtype=EXACT))
             best, since = np.inf, 0
     return Result(descent.theta, max_iter)
-
-
-class Schedule:
-    """When blocks for each class are built: the nearer to the optimum, the longer they stay true.
-
-    At once, or after ten iterations from 0, if they cost little; else when as many iterations were spent without them.
-    Again after twice as many iterations.
-    """
-
-    def __init__(self, problem: Problem, fresh: bool) -> None:
-        self.cost = preconditioners.cost(problem, problem.r)
-        self.next = 10 if fresh else 0
-        if self.cost > preconditioners.ITERATIONS or "blocks" in problem.cache:
-            self.next = int(max(20, min(self.cost, 1e9)))
-
-    def due(self, iteration: int) -> bool:
-        if iteration < self.next:
-            return False
-        self.next = max(2 * iteration, iteration + 20 + int(min(self.cost, 1e9)))
-        return True

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,13 +74,13 @@ class Judge:
         return max(0.0, value - self.bound) if self.penalised else float("nan")
 
 
-def _start(problem: Problem, theta: Array | None) -> Array:
-    """Where to begin: at a given point, unless coef = 0 with the best intercept is better."""
-    null, value = problem.null()
-    if theta is None or not np.isfinite(theta).all():
-        return null
-    theta, given = _shrunk(problem, theta)
-    return theta if given <= value else null
+def _start(problem: Problem, starts: Sequence[Array]) -> Array:
+    """Where to begin: at the best of some points, unless coef = 0 with the best intercept is better."""
+    best = problem.null()
+    for theta in starts:
+        point = _shrunk(problem, theta) if np.isfinite(theta).all() else best
+        best = point if point[1] <= best[1] else best
+    return best[0]
 
 
 def _shrunk(problem: Problem, theta: Array) -> tuple[Array, float]:
@@ -98,17 +99,18 @@ def _shrunk(problem: Problem, theta: Array) -> tuple[Array, float]:
 
 
 def minimise(
-    problem: Problem, theta: Array | None, solver: str, tol: float, max_iter: int, store: Any, report: Report
+    problem: Problem, starts: Sequence[Array], solver: str, tol: float, max_iter: int, store: Any, report: Report
 ) -> Outcome:
-    """Minimise F from theta, until its gradient and its duality gap are at most tol, or for max_iter iterations.
+    """Minimise F from the best of `starts`, until gradient and duality gap are at most tol, or for max_iter iterations.
 
-    Where a solver makes no progress, the next one goes on from there, in float64. F is never higher than at theta, or
-    at coef = 0 with the best intercept, but for the rounding to `store`.
+    Where a solver makes no progress, the next one goes on from there, in float64. F is never higher than at
+    any of them, or at coef = 0 with the best intercept, but for the rounding to `store`; for max_iter=0 without a
+    start, all weights are 0.
     """
     judge = Judge(problem, store, tol)
     with single_threaded():
-        nothing = theta is None and max_iter == 0  # then scikit-learn's weights are all 0
-        start = theta = np.zeros(problem.size) if nothing else _start(problem, theta)
+        nothing = not starts and max_iter == 0  # as scikit-learn's
+        start = theta = np.zeros(problem.size) if nothing else _start(problem, starts)
         spent, names = 0, [solver]
         while True:
             at = problem if spent == 0 else judge.problem
@@ -130,9 +132,11 @@ def minimise(
         outcome = outcome._replace(n_iter=spent, solver=", ".join(names))
         if not outcome.converged and spent < max_iter and judge.penalised and _weightless(judge.problem, outcome):
             logger.info("the penalty is lost in the rounding of F: it is left out, and there is no gap")
-            free = minimise(problem.like(l1=0.0, l2=0.0), outcome.theta, "newton", tol, max_iter - spent, store, report)
-            if _weightless(judge.problem, free):
-                return free._replace(n_iter=spent + free.n_iter, solver=outcome.solver)
+            free, left = problem.like(l1=0.0, l2=0.0), max_iter - spent
+            found = minimise(free, [outcome.theta], "newton", tol, left, store, report)
+            if _weightless(judge.problem, found):
+                names += ["newton"] * (found.n_iter > 0 and names[-1] != "newton")
+                return found._replace(n_iter=spent + found.n_iter, solver=", ".join(names))
     if outcome.converged or spent >= max_iter:
         return outcome._replace(why="" if outcome.converged else "iterations")
     beyond_noise = tol > 1e-14 * (1 + abs(outcome.value))

@@ -14,6 +14,7 @@ from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.conjugate import Direction, newton_direction
 from fastsoftmax.solvers.line_search import noise, rounding, search
 from fastsoftmax.solvers.result import Report, Result, Stop
+from fastsoftmax.solvers.sampling import spreads
 
 Array = NDArray[Any]
 WHOLE = 400  # parameters up to which the whole Hessian is built
@@ -59,7 +60,7 @@ def hessian(problem: Problem, proba: Array) -> Array:
 def measure(problem: Problem, curvature: Array) -> Array:
     """What damping is measured by: the Hessian's diagonal, or a trace of what it is at the shares of the classes."""
     squares = np.append(problem.columns.square, [1.0] * problem.fit_intercept)
-    usual = np.outer(np.maximum(preconditioners.spreads(problem), 1e-3 / problem.c), squares).reshape(-1)
+    usual = np.outer(np.maximum(spreads(problem), 1e-3 / problem.c), squares).reshape(-1)
     return np.maximum(curvature, 1e-10 * usual)
 
 
@@ -130,15 +131,17 @@ class Whole:
 class Products:
     """Directions by conjugate gradients, preconditioned by blocks of the classes, within a region that is learnt."""
 
-    def __init__(self, problem: Problem, remember: bool) -> None:
-        self.precondition = preconditioners.remembered(problem) if remember else preconditioners.shared(problem)
+    def __init__(self, problem: Problem) -> None:
+        kept = preconditioners.remembered(problem)
+        self.precondition = preconditioners.shared(problem) if kept is None else kept
         self.radius, self.last = np.inf, Direction(np.zeros(0), 0, 0.0, False)
         self.sure = 1.0
         self.spent = 0.0  # products with the Hessian since blocks were built
 
     def direction(self, problem: Problem, theta: Array, gradient: Array) -> Array:
-        if self.last.products > 8 and self.spent > preconditioners.cost(problem, problem.r) / 2:
-            self.precondition, self.spent = preconditioners.per_class(problem, theta, GENEROUS), 0.0
+        patience = 2 * self.spent
+        if self.last.products > 8 and patience > preconditioners.cost(problem, patience):
+            self.precondition, self.spent = preconditioners.sharper(problem, theta, patience, GENEROUS), 0.0
             self.radius = np.inf
         proba = problem.probabilities(theta)
         self.last = newton_direction(problem, proba, -gradient, self.precondition, MOST, self.radius)
@@ -197,7 +200,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     small = whole(problem)
     if small:
         problem = problem.like(dtype=EXACT)
-    model = Whole() if small else Products(problem, "blocks" in problem.cache and not problem.fresh(theta))
+    model = Whole() if small else Products(problem)
     value, gradient = problem.loss_gradient(theta)
     best, least, idle, hoped, done = np.inf, np.inf, 0, np.inf, False
     for iteration in range(max_iter):

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import preconditioners, proximal_newton
+from fastsoftmax.solvers import proximal_newton
+from fastsoftmax.solvers.blocks import BLOCK_BYTES, Blocks, class_blocks
 from fastsoftmax.solvers.conjugate import newton_direction
-from fastsoftmax.solvers.preconditioners import Preconditioner
+from fastsoftmax.solvers.preconditioners import Diagonal, Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
@@ -28,10 +29,10 @@ class Restricted:
     """The blocks of the classes, each cut down to the entries that are free; the diagonal for very many features."""
 
     def __init__(self, problem: Problem) -> None:
-        self.diagonal = preconditioners.Diagonal(problem).inverse
+        self.diagonal = Diagonal(problem).inverse
         M = problem.m + problem.fit_intercept
         self.blocks: Preconditioner | None = None
-        self.small = problem.r * M * M * problem.dtype.itemsize <= preconditioners.BLOCK_BYTES and M <= GRAM
+        self.small = problem.r * M * M * problem.dtype.itemsize <= BLOCK_BYTES and M <= GRAM
         self.curvature: Array | None = None
         self.products = 0  # since it was found
 
@@ -41,13 +42,13 @@ class Restricted:
         if not self.small:
             return
         if self.curvature is None or self.products > REBUILT:
-            self.curvature, self.products = preconditioners.class_blocks(problem, theta), 0
+            self.curvature, self.products = class_blocks(problem, theta), 0
         on = problem.by_class(free.astype(self.curvature.dtype))
         H = self.curvature * on[:, :, None]
         H *= on[:, None, :]
         diagonal = np.arange(problem.m)
         H[:, diagonal, diagonal] += problem.penalty2.astype(H.dtype) + (1 - on[:, : problem.m])
-        self.blocks = preconditioners.Blocks(problem, H)
+        self.blocks = Blocks(problem, H)
 
     def __call__(self, vector: Array) -> Array:
         return np.where(self.free, self.diagonal * vector if self.blocks is None else self.blocks(vector), 0)

@@ -24,10 +24,10 @@ def violation(H: Array, slope: Array, penalty: Array, u: Array) -> float:
     return float((entry / np.sqrt(np.maximum(np.diag(H), 1e-300))).max())
 
 
-def _to_signed_minimum(H: Array, penalty: Array, u: Array, slope: Array, turns: int) -> Array:
+def _to_signed_minimum(H: Array, penalty: Array, u: Array, slope: Array) -> Array:
     """Towards the minimum with the signs of u, entry after entry that would change its sign set to 0 on the way."""
     start, first = u, slope
-    for _ in range(turns):
+    for _ in range(TURNS):
         free = np.flatnonzero((u != 0) | (penalty == 0))
         if len(free) == 0:
             return u
@@ -74,7 +74,7 @@ def minimise_quadratic(H: Array, slope: Array, penalty: Array, start: Array, acc
     for _ in range(min(ROUNDS, most // TURNS)):
         u, now = u.copy(), slope + H @ (u - start)
         moved = descend(H, penalty, SWEEPS, u, now)
-        u = _to_signed_minimum(H, penalty, u, slope + H @ (u - start), TURNS)
+        u = _to_signed_minimum(H, penalty, u, slope + H @ (u - start))
         found = violation(H, slope + H @ (u - start), penalty, u)
         best, least = (u, found) if found < least else (best, least)
         if least <= accuracy or moved == 0 or not np.isfinite(found):

@@ -36,13 +36,13 @@ def test_where_one_stalls_its_successor_goes_on(rng, monkeypatch, caplog):
     _, _, problem = make(rng)
     monkeypatch.setitem(SOLVERS, "lbfgs", SOLVERS["lbfgs"]._replace(solve=lazy))
     with caplog.at_level("INFO", "fastsoftmax"):
-        found = minimise(problem, None, "lbfgs", 1e-8, 100, np.float64, quiet)
+        found = minimise(problem, [], "lbfgs", 1e-8, 100, np.float64, quiet)
     assert found.converged
     assert found.solver == "lbfgs, newton"
     assert found.why == ""
     assert found.n_iter > 3
     assert "newton goes on" in caplog.text
-    alone = minimise(problem, None, "newton", 1e-8, 100, np.float64, quiet)
+    alone = minimise(problem, [], "newton", 1e-8, 100, np.float64, quiet)
     assert alone.solver == "newton"
     np.testing.assert_allclose(found.coef, alone.coef, atol=1e-6)
 
@@ -50,12 +50,12 @@ def test_where_one_stalls_its_successor_goes_on(rng, monkeypatch, caplog):
 def test_why_it_did_not_converge(rng, monkeypatch):
     _, _, problem = make(rng)
     for most in (0, 1, 2):
-        cut = minimise(problem, None, "lbfgs", 1e-12, most, np.float64, quiet)
+        cut = minimise(problem, [], "lbfgs", 1e-12, most, np.float64, quiet)
         assert (cut.converged, cut.why, cut.n_iter) == (False, "iterations", most)
-    start = minimise(problem, None, "lbfgs", 1e-2, 100, np.float64, quiet).theta
+    start = minimise(problem, [], "lbfgs", 1e-2, 100, np.float64, quiet).theta
     for name in ("lbfgs", "newton"):
         monkeypatch.setitem(SOLVERS, name, SOLVERS[name]._replace(solve=lazy))
-    stuck = minimise(problem, start, "lbfgs", 1e-8, 100, np.float64, quiet)
+    stuck = minimise(problem, [start], "lbfgs", 1e-8, 100, np.float64, quiet)
     assert (stuck.converged, stuck.why, stuck.n_iter) == (False, "rounding", 6)
     assert stuck.solver == "lbfgs, newton"
 
@@ -69,7 +69,7 @@ def test_who_stalls_at_0_keeps_the_penalty(rng, monkeypatch):
         return lazy(problem, *rest) if problem.l2 else newton(problem, *rest)
 
     monkeypatch.setitem(SOLVERS, "newton", SOLVERS["newton"]._replace(solve=stalls_with_a_penalty))
-    found = minimise(problem, None, "newton", 1e-8, 100, np.float64, quiet)
+    found = minimise(problem, [], "newton", 1e-8, 100, np.float64, quiet)
     assert not found.converged
     value = problem.loss_gradient(found.theta)[0]
     assert value <= problem.null()[1] + 1e-12
@@ -84,9 +84,9 @@ def test_a_start_worse_than_null_is_left(rng, c, l1):
     theta = 50.0 * rng.standard_normal(problem.size)
     assert problem.loss_gradient(theta)[0] > value
     name = "proximal" if l1 else "lbfgs"
-    cut = minimise(problem, theta, name, 1e-8, 0, np.float64, quiet)
+    cut = minimise(problem, [theta], name, 1e-8, 0, np.float64, quiet)
     assert cut.value <= value + 1e-12
-    nowhere = minimise(problem, np.full(problem.size, np.nan), name, 1e-8, 0, np.float64, quiet)
+    nowhere = minimise(problem, [np.full(problem.size, np.nan)], name, 1e-8, 0, np.float64, quiet)
     np.testing.assert_allclose(nowhere.theta, null, atol=1e-12)
 
 
@@ -97,8 +97,8 @@ def test_a_solver_that_climbs_changes_nothing(rng, monkeypatch):
         return Result(theta + 10 * rng.standard_normal(problem.size), 1, stalled=True)
 
     monkeypatch.setitem(SOLVERS, "newton", SOLVERS["newton"]._replace(solve=climbs))
-    start = minimise(problem, None, "lbfgs", 1e-2, 100, np.float64, quiet).theta
-    found = minimise(problem, start, "newton", 1e-12, 100, np.float64, quiet)
+    start = minimise(problem, [], "lbfgs", 1e-2, 100, np.float64, quiet).theta
+    found = minimise(problem, [start], "newton", 1e-12, 100, np.float64, quiet)
     assert not found.converged
     np.testing.assert_allclose(found.theta, problem.centered(start), atol=1e-12)
 
