@@ -202,7 +202,7 @@ class Design(abc.ABC):
         """For each column, what the rows weigh whose entry, 0, is not stored."""
         return np.zeros(self.m)
 
-    def class_sums(self, codes: Array, weights: Array, c: int) -> Array:
+    def class_sums(self, codes: Array, weights: Array, c: int) -> Any:
         """sum_i w_i x_i (c, m) over the rows of each class, of the mapped features, in float64; weights may be ()."""
         from scipy.sparse import csc_array
 
@@ -215,14 +215,17 @@ class Design(abc.ABC):
             result += csc_array((own, codes[rows], np.arange(count + 1)), shape=(c, count)) @ X
         return result
 
-    def squares(self, weights: Array) -> Array:
-        """sum_i w_ki x_ij^2 (K, m) of the features, mapped, for weights (K, n); in their dtype."""
-        result, step = np.zeros((len(weights), self.m), weights.dtype), max(1, (1 << 22) // self.m)
+    def weighted(self, weights: Array) -> tuple[Array, Array]:
+        """sum_i w_ki x_ij and sum_i w_ki x_ij^2, (K, m) each, of the mapped features; weights (K, n) in their dtype."""
+        first, second = np.zeros((2, len(weights), self.m), weights.dtype)
+        step = max(1, (1 << 22) // self.m)
         for start in range(0, self.n, step):
             X = np.empty((min(step, self.n - start), self.m), weights.dtype)
             self.block(start, start + len(X), X)
-            result += weights[:, start : start + len(X)] @ np.square(X, out=X)
-        return result
+            part = weights[:, start : start + len(X)]
+            first += part @ X
+            second += part @ np.square(X, out=X)
+        return first, second
 
     @abc.abstractmethod
     def largest(self, columns: Array) -> Array:
@@ -444,23 +447,30 @@ class CSR(Design):
             self._shared["transposed"]._map(1.0, 0.0)
         return self._shared["transposed"]
 
-    def class_sums(self, codes: Array, weights: Array, c: int) -> Array:
+    def class_sums(self, codes: Array, weights: Array, c: int) -> Any:
+        """A sparse array, unless the features are shifted: of text a class has few of all words."""
         if self.shifted:
             return super().class_sums(codes, weights, c)
-        counts = np.diff(self.indptr)
-        values = self.data * np.repeat(weights, counts) if len(weights) else self.data
-        places = np.repeat(codes.astype(np.int64) * self.m, counts) + self.indices
-        return np.bincount(places, values, c * self.m).reshape(c, self.m) * self.scale
-
-    def squares(self, weights: Array) -> Array:
-        if self.shifted:
-            return super().squares(weights)
         from scipy.sparse import csr_array
 
-        turned = self.transposed()
-        values = np.square(turned.data, dtype=weights.dtype)
-        found = csr_array((values, turned.indices, turned.indptr), shape=(self.m, self.n)) @ weights.T
-        return np.asarray(np.multiply(found, np.square(self.scale)[:, None], out=found, casting="same_kind").T)
+        turned, one = self.transposed(), weights if len(weights) else np.ones(self.n)
+        members = csr_array((one, codes, np.arange(self.n + 1)), shape=(self.n, c))
+        scaled = turned.data * np.repeat(self.scale, np.diff(turned.indptr))
+        return (csr_array((scaled, turned.indices, turned.indptr), shape=(self.m, self.n)) @ members).tocsr().T
+
+    def weighted(self, weights: Array) -> tuple[Array, Array]:
+        if self.shifted:
+            return super().weighted(weights)
+        from scipy.sparse import csr_array
+
+        turned, across = self.transposed(), np.ascontiguousarray(weights.T)
+
+        def total(power: int) -> Array:
+            values = turned.data.astype(weights.dtype) ** power
+            found = csr_array((values, turned.indices, turned.indptr), shape=(self.m, self.n)) @ across
+            return np.asarray(np.multiply(found, self.scale[:, None] ** power, out=found, casting="same_kind").T)
+
+        return total(1), total(2)
 
     def _absent(self, stored: Array, weight: Array) -> Array:
         S = float(ordered_sum(weight)) if len(weight) else float(self.n)

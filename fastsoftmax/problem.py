@@ -282,14 +282,13 @@ class Problem:
             H[:, diagonal, diagonal] += self.penalty2.astype(self.dtype)
         return H
 
-    def diagonal(self, theta: Array) -> Array:
-        """The curvature of each entry of coef (r, m) where the probabilities are those at theta, without the penalty.
-
-        Of features that are shifted it is that of their squares as they are.
-        """
+    def moments_at(self, theta: Array) -> tuple[Array, Array, Array]:
+        """sum_i w_ik (r,), and times x_ij and x_ij^2 (r, m), over S; w_ik = s_i p_ik (1 - p_ik) at theta."""
         p = self.probabilities(theta)[:, -self.r :]
         weights = self.row_weights((p * (1 - p)).T)
-        return np.asarray(self.objective.design.squares(weights) / self.targets.total)
+        sums = weights.sum(1, dtype=np.float64), *self.objective.design.weighted(weights)
+        share, first, second = (part / self.targets.total for part in sums)
+        return share, first, second
 
     def row_weights(self, weights: Array) -> Array:
         """Weights of rows, times those that the data have."""
@@ -308,28 +307,36 @@ class Problem:
 
     # ---- the certificate
 
-    def _class_sums(self) -> tuple[Array, float]:
-        """(1/S) sum_i s_i Y_i x_i', of the rows of parameters; the mean entropy of Y. Found once."""
+    def _class_sums(self) -> tuple[Callable[[Any], Array], float]:
+        """Blocks of (1/S) sum_i s_i Y_i x_i', of the rows of parameters; the mean entropy of Y. Found once."""
         labels = self.targets.kernel.labels
-        direct = len(labels) > 0 and self.c >= MANY  # of few classes a pass over the data is faster
+        few = self.c < MANY and not self.by_feature  # then a pass over the data is faster
+        direct = len(labels) > 0 and not few
         key = "sums" if direct else f"sums {self.dtype}"
         if key not in self.own:
             sums = self._sums_by_label(labels) if direct else self._sums_by_gradient()
             self.own[key] = sums, self.targets.entropy(self.c)
         return self.own[key]  # type: ignore[no-any-return]
 
-    def _sums_by_label(self, labels: Array) -> Array:
+    def _sums_by_label(self, labels: Array) -> Callable[[Any], Array]:
         smoothing, weight = self.targets.kernel.smoothing, np.asarray(self.targets.kernel.weight, np.float64)
-        sums = self.objective.design.class_sums(labels, weight, self.c)[-self.r :]
-        mean = self.columns.mean * self.unit
-        return np.asarray((1 - smoothing) / self.targets.total * sums + smoothing / self.c * mean)
+        sums = self.objective.design.class_sums(labels, weight, self.c)
+        sums *= (1 - smoothing) / self.targets.total
+        mean, r, sparse = smoothing / self.c * self.columns.mean * self.unit, self.r, not isinstance(sums, np.ndarray)
 
-    def _sums_by_gradient(self) -> Array:
+        def block(at: Any) -> Array:
+            part = sums[:, at[1]].toarray()[-r:][at[0]] if sparse else sums[-r:][at]
+            return np.asarray(part + mean[at[1]])
+
+        return block
+
+    def _sums_by_gradient(self) -> Callable[[Any], Array]:
         vector, out = self._buffers()
         zero = np.zeros((self.c, self.m), order="F" if self.by_feature else "C")
         self.objective.loss_gradient(zero, None, 1 / self.targets.total, out)
         self._collect(vector, out)
-        return np.asarray(self.columns.mean * self.unit / self.c - self.split(vector)[0])
+        sums = self.columns.mean * self.unit / self.c - self.split(vector)[0]
+        return lambda at: np.asarray(sums[at])
 
     def over_coef(self, function: Callable[[Any], Any]) -> list[Any]:
         """function of indexes into coef, (r, m), that cut it into blocks in the order of theta."""
@@ -402,7 +409,7 @@ class Problem:
         def conjugate(at: Any) -> float:
             part = data_term(at)
             if alpha > 0:
-                part -= alpha * (part + sums[at] - np.outer(q[-self.r :][at[0]], means[at[1]]))
+                part -= alpha * (part + sums(at) - np.outer(q[-self.r :][at[0]], means[at[1]]))
             if not self.l2:
                 return float((np.abs(part) / self.penalty1[at[1]]).max())
             excess = np.maximum(np.abs(part) - self.penalty1[at[1]], 0) if self.l1 else part

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastsoftmax import _jit
 from fastsoftmax._blas import on_threads
 
-BLOCK = 1 << 15  # entries: with a few operands they fit L2
+BLOCK = 1 << 17  # entries: with a few operands they fit L2
 ALONE = 1 << 21  # entries, a millisecond of work, below which waking another thread takes longer
 Array = NDArray[Any]
 

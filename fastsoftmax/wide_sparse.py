@@ -25,12 +25,16 @@ def _shares(indptr: Array, start: int, stop: int, workers: int) -> NDArray[np.in
 def sweep(
     design: CSR, dtype: np.dtype[Any], targets: Targets, c: int, W: Array, b: Array, proba: Array | None = None
 ) -> tuple[Array, Array, float]:
-    """(gradient as the weights lie, residual's sums, loss); with proba, the Hessian times the direction W, b."""
+    """(gradient as the weights lie, residual's sums, loss); with proba, the Hessian times the direction W, b.
+
+    The gradient takes the place of W.
+    """
     plan, turned = design.arrange(dtype, c), design.transposed().arrange(dtype, c).layout
     n, m, classes, B = design.n, design.m, plan.classes, plan.block
     blocks = -(-n // B)
     workers = _jit.worker_count(4.0 * n * design.pairs * classes)
-    R, G = _jit.aligned((blocks * B * classes,), dtype, None), _jit.aligned((plan.length,), dtype, None)
+    R = _jit.aligned((blocks * B * classes,), dtype, None)
+    G = W  # of which only residuals are made: its memory is the gradient's, which for text is half of what a pass takes
     g, losses = _jit.aligned((max(1, blocks), classes), dtype), np.zeros(blocks)
     scratch = (
         _jit.aligned((workers, classes * B), dtype),

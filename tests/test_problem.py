@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose
 from fastsoftmax.curvature import grams
 from fastsoftmax.design import as_design
 from fastsoftmax.problem import Columns, Problem
-from fastsoftmax.solvers import spectral
-from fastsoftmax.solvers.blocks import Blocks, class_blocks
-from fastsoftmax.solvers.preconditioners import Diagonal, shared
+from fastsoftmax.solvers import diagonal, spectral
+from fastsoftmax.solvers.blocks import Blocks, class_blocks, inverted
+from fastsoftmax.solvers.preconditioners import shared
 from fastsoftmax.solvers.sampling import weighty_rows
 from fastsoftmax.targets import as_targets
 from tests import reference
@@ -177,7 +177,7 @@ def test_blocks_invert(rng, dtype, c, count):
     rows = rows - rows.mean(0) * problem.gauge
     wanted = np.stack([np.linalg.solve(H[min(k, len(H) - 1)].astype(float), rows[k]) for k in range(r)])
     wanted = wanted - wanted.mean(0) * problem.gauge
-    found = problem.split(Blocks(problem, H)(v))
+    found = problem.split(Blocks(problem, inverted(problem, H))(v))
     assert_allclose(np.c_[found[0], found[1]], wanted, rtol=1e-3, atol=1e-4 if dtype == np.float32 else 1e-9)
 
 
@@ -188,7 +188,8 @@ def test_preconditioners_are_symmetric_and_positive(rng):
             theta = 0.1 * rng.standard_normal(problem.size)
             blocks = class_blocks(problem, theta) + 0.1 * np.eye(problem.m + 1)
             spectrum = spectral.Spectral(problem, *spectral.curvature(problem, spectral.basis(problem), theta))
-            for M in (shared(problem), Blocks(problem, blocks), spectrum, Diagonal(problem, problem.diagonal(theta))):
+            diagonals = diagonal.Diagonal(problem, diagonal.at_point(problem, theta))
+            for M in (shared(problem), Blocks(problem, inverted(problem, blocks)), spectrum, diagonals):
                 u, v = rng.standard_normal((2, problem.size))
                 assert_allclose(u @ M(v), v @ M(u), rtol=1e-8, atol=1e-10)
                 assert v @ M(v) > 0

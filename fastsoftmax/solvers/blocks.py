@@ -77,25 +77,27 @@ def _invert(H: Array, out: Array) -> None:
     raise np.linalg.LinAlgError("a block of the Hessian is not positive: X has values that are not finite")
 
 
+def inverted(problem: Problem, H: Array) -> Array:
+    """Inverses of the Cholesky factors of blocks (K, M, M), which are changed, in rows filled up to whole vectors.
+
+    With a trace of the usual curvature: where rows are decided, only rounding is left of a gradient.
+    """
+    M, diagonal, lanes = H.shape[1], np.arange(H.shape[1]), LANE_BYTES // H.dtype.itemsize
+    spread = np.resize(np.maximum(spreads(problem), 1e-3 / problem.c), len(H))
+    squares = np.append(problem.columns.square, [1.0] * (M - problem.m))
+    H[:, diagonal, diagonal] += (RAISED[H.dtype.itemsize] * np.outer(spread, squares)).astype(H.dtype)
+    inverse = _jit.aligned((len(H), M, -(-M // lanes) * lanes), H.dtype)
+    on_threads(_jit.get_num_threads(), _invert, H, inverse)
+    return inverse
+
+
 class Blocks:
-    """The inverse of one Cholesky factor a class, or of one for all of them."""
+    """What inverses of Cholesky factors, one a class or one for all of them, do with a vector of the problem."""
 
-    def __init__(self, problem: Problem, H: Array) -> None:
-        self.problem, self.dtype, (count, self.M, _) = problem, H.dtype, H.shape
-        self.gauge = problem.gauge and not problem.l1
-        lanes = LANE_BYTES // H.dtype.itemsize
-        self.ld = -(-self.M // lanes) * lanes
-        self.inverse = _jit.aligned((count, self.M, self.ld), H.dtype)
-        on_threads(_jit.get_num_threads(), _invert, self._raised(H), self.inverse)
-        self.x, self.z = (_jit.aligned((problem.r, self.ld), H.dtype) for _ in range(2))
-
-    def _raised(self, H: Array) -> Array:
-        """With a trace of the usual curvature: where rows are decided, only rounding is left of a gradient."""
-        problem, diagonal = self.problem, np.arange(self.M)
-        spread = np.resize(np.maximum(spreads(problem), 1e-3 / problem.c), len(H))
-        squares = np.append(problem.columns.square, [1.0] * (self.M - problem.m))
-        H[:, diagonal, diagonal] += (RAISED[H.dtype.itemsize] * np.outer(spread, squares)).astype(H.dtype)
-        return H
+    def __init__(self, problem: Problem, inverse: Array) -> None:
+        self.problem, self.inverse, self.gauge = problem, inverse, problem.gauge and not problem.l1
+        self.M, self.ld = inverse.shape[1:]
+        self.x, self.z = (_jit.aligned((problem.r, self.ld), inverse.dtype) for _ in range(2))
 
     def __call__(self, vector: Array) -> Array:
         problem, result, m = self.problem, np.empty_like(vector), self.problem.m

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
+from fastsoftmax.solvers.diagonal import Diagonal
 from fastsoftmax.solvers.line_search import search
 from fastsoftmax.solvers.memory import PAIRS, Memory
-from fastsoftmax.solvers.preconditioners import Diagonal, Preconditioner
+from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 from fastsoftmax.solvers.sampling import spaced
 from fastsoftmax.vectors import moved, product
@@ -131,7 +132,8 @@ def _begun(problem: Problem, theta: Array) -> tuple[Descent, Schedule]:
     precondition, wait = preconditioners.shared(problem), 0
     if problem.fresh(theta):
         start = sketched(problem, theta, precondition)
-        wait = 0 if start is not theta and preconditioners.cost(problem) <= SOON else SOON
+        cost = preconditioners.cost(problem)
+        wait = 0 if start is not theta and cost <= SOON else int(np.clip(cost, 3, SOON))
         theta = start
     return Descent(problem, theta, precondition), Schedule(problem, wait)
 
@@ -151,7 +153,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     descent, schedule = _begun(problem, theta)
     if descent.memory.pairs == PAIRS:
         problem.own["memory"] = descent.memory, problem.l2
-    best, since = np.inf, 0
+    best, lowest, since = np.inf, np.inf, 0
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
         exact = descent.problem.dtype == EXACT
@@ -161,12 +163,15 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         if not good:
             schedule.built(descent)
         moved = not good and descent.step()
-        best, since = (descent.decrement, 0) if descent.decrement < 0.7 * best else (best, since + 1)
+        if descent.decrement < 0.7 * best or descent.value < lowest - max(stop.tol, 0.01 * abs(lowest)):
+            best, lowest, since = min(best, descent.decrement), descent.value, 0
+        else:
+            since += 1
         patience = DIAGONAL if isinstance(descent.precondition, Diagonal) else PATIENCE
         stalled = since >= patience or (not exact and since >= 8 and descent.decrement < 1e-6)
         if not moved or stalled:
             if exact or (stalled and patience == DIAGONAL):
                 return Result(descent.theta, iteration, stalled=True)
             descent.use(descent.problem.like(dtype=EXACT))
-            best, since = np.inf, 0
+            best, lowest, since = np.inf, np.inf, 0
     return Result(descent.theta, max_iter)

@@ -14,36 +14,15 @@ from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import blocks, spectral
-from fastsoftmax.solvers.blocks import Blocks, class_blocks
-from fastsoftmax.solvers.sampling import floored, mean_gram, rows_for, spreads, uniform
+from fastsoftmax.solvers.blocks import Blocks, class_blocks, inverted
+from fastsoftmax.solvers.diagonal import Diagonal, at_point, at_priors
+from fastsoftmax.solvers.sampling import floored, mean_gram, rows_for, uniform
 from fastsoftmax.solvers.spectral import SHARPER, Spectral
-from fastsoftmax.vectors import in_blocks
 
 Array = NDArray[Any]
 Preconditioner = Callable[[Array], Array]
-RARE = 30  # times the penalty counts in a diagonal: as in `shared`, and text then takes half the iterations
 ITERATIONS = 25  # what building may cost at once, in iterations of L-BFGS
 REFACTORED = 4.0  # times another penalty, from which blocks are factored again
-
-
-class Diagonal:
-    """The diagonal of the Hessian: with the curvature (r, m) of a point, or where probabilities are the priors."""
-
-    def __init__(self, problem: Problem, curvature: Array | None = None) -> None:
-        spread = np.maximum(spreads(problem), 1e-3 / problem.c)
-        self.inverse = np.empty(problem.size)
-        coef, intercept = problem.split(self.inverse)
-        if curvature is None:
-            coef[...] = 1 / (spread[:, None] * problem.columns.square + RARE * problem.penalty2 + 1e-12)
-        else:
-            coef[...] = 1 / (curvature + problem.penalty2 + 1e-12)
-        if len(intercept):
-            intercept[...] = 1 / spread
-
-    def __call__(self, vector: Array) -> Array:
-        result = np.empty_like(vector)
-        in_blocks(lambda at: np.multiply(self.inverse[at], vector[at], out=result[at]), len(vector))
-        return result
 
 
 def _iterations(problem: Problem, seconds: float) -> float:
@@ -58,14 +37,14 @@ def shared(problem: Problem) -> Preconditioner:
     hundred times. A linear probe with 200 classes then took 16 iterations instead of 24.
     """
     if _iterations(problem, blocks.cost(problem, 1, rows_for(problem))) > 2 * ITERATIONS:
-        return Diagonal(problem)
+        return Diagonal(problem, at_priors(problem))
     H = mean_gram(problem) * problem.dtype.type(uniform(problem))
     floored(problem, H[None], np.array([uniform(problem)]))
     diagonal = np.arange(problem.m)
     penalty = problem.penalty2.astype(problem.dtype)
     strength = np.median(H[diagonal, diagonal] / np.maximum(penalty, np.finfo(problem.dtype).tiny))
     H[diagonal, diagonal] += penalty * problem.dtype.type(np.clip(strength, 1, SHARPER))
-    return Blocks(problem, H[None])
+    return Blocks(problem, inverted(problem, H[None]))
 
 
 def _kind(problem: Problem, patience: float) -> tuple[str, float]:
@@ -90,7 +69,7 @@ def sharper(problem: Problem, theta: Array, patience: float = 0.0, operations: f
     elif kind == "spectral":
         built = spectral.curvature(problem, spectral.basis(problem), theta)
     else:
-        built = problem.diagonal(theta)
+        built = at_point(problem, theta)
     problem.cache["kept"] = kind, built
     problem.cache.pop("factored", None)
     found = remembered(problem)
@@ -110,14 +89,14 @@ def remembered(problem: Problem) -> Preconditioner | None:
 
 def _factored(problem: Problem, built: Array) -> Preconditioner:
     """The inverses of blocks; those that were found for nearly the same penalty."""
-    l2, factored = problem.cache.get("factored", (None, None))
-    if factored is None or not _alike(l2, problem.l2):
+    l2, inverse = problem.cache.get("factored", (None, None))
+    if inverse is None or not _alike(l2, problem.l2):
         H = built.copy()
         diagonal = np.arange(problem.m)
         H[:, diagonal, diagonal] += problem.penalty2.astype(H.dtype)
-        factored = Blocks(problem, H)
-        problem.cache["factored"] = problem.l2, factored
-    return factored  # type: ignore[no-any-return]
+        inverse = inverted(problem, H)
+        problem.cache["factored"] = problem.l2, inverse
+    return Blocks(problem, inverse)
 
 
 def _alike(l2: float, other: float) -> bool:

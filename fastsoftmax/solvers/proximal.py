@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import proximal_newton
-from fastsoftmax.solvers.blocks import BLOCK_BYTES, Blocks, class_blocks
+from fastsoftmax.solvers import diagonal, proximal_newton
+from fastsoftmax.solvers.blocks import BLOCK_BYTES, Blocks, class_blocks, inverted
 from fastsoftmax.solvers.conjugate import newton_direction
-from fastsoftmax.solvers.preconditioners import Diagonal, Preconditioner
+from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 
 Array = NDArray[Any]
@@ -29,7 +29,7 @@ class Restricted:
     """The blocks of the classes, each cut down to the entries that are free; the diagonal for very many features."""
 
     def __init__(self, problem: Problem) -> None:
-        self.diagonal = Diagonal(problem).inverse
+        self.diagonal = diagonal.Diagonal(problem, diagonal.at_priors(problem)).inverse
         M = problem.m + problem.fit_intercept
         self.blocks: Preconditioner | None = None
         self.small = problem.r * M * M * problem.dtype.itemsize <= BLOCK_BYTES and M <= GRAM
@@ -48,7 +48,7 @@ class Restricted:
         H *= on[:, None, :]
         diagonal = np.arange(problem.m)
         H[:, diagonal, diagonal] += problem.penalty2.astype(H.dtype) + (1 - on[:, : problem.m])
-        self.blocks = Blocks(problem, H)
+        self.blocks = Blocks(problem, inverted(problem, H))
 
     def __call__(self, vector: Array) -> Array:
         return np.where(self.free, self.diagonal * vector if self.blocks is None else self.blocks(vector), 0)
