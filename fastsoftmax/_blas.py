@@ -64,6 +64,10 @@ def single_threaded() -> Iterator[None]:
 
 def on_threads(count: int, function: Callable[..., object], *columns: Iterable[Any]) -> None:
     """function of each row of the columns, `count` at a time; one after another where no thread can be started."""
+    if count == 1:
+        for row in zip(*columns, strict=True):
+            function(*row)
+        return
     pool = ThreadPoolExecutor(count)
     try:
         for _ in pool.map(function, *columns):

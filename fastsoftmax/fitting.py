@@ -13,9 +13,10 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
 
+from fastsoftmax import _jit
 from fastsoftmax.design import CSR, Design
 from fastsoftmax.merging import Merged, merged
-from fastsoftmax.problem import Problem
+from fastsoftmax.problem import Problem, operations
 from fastsoftmax.solvers import SOLVERS, Judge, Outcome, choose, minimise
 from fastsoftmax.targets import CheckedTargets, as_targets
 
@@ -205,7 +206,8 @@ class Fit:
         would wait for without end.
         """
         if self._base is None:
-            self._base = self._make_base()
+            with _jit.serially_if_small(operations(self.design, len(self.active))):
+                self._base = self._make_base()
         return self._base
 
     def _make_base(self) -> Problem:

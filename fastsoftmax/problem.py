@@ -51,6 +51,11 @@ def columns_of(design: Design, targets: CheckedTargets) -> Columns:
     return Columns(unit, mean, np.where(usable, (size * unit) ** 2, 0.0))
 
 
+def operations(design: Design, c: int) -> float:
+    """Of an iteration, about: a pass over the data, and what preconditions."""
+    return 4.0 * design.n * design.pairs * c + 2.0 * c * min(design.m, 4096) ** 2
+
+
 class Problem:
     """F over a design and targets.
 
@@ -100,6 +105,11 @@ class Problem:
         self.gauge = not binary  # adding the same to all classes changes no probability
         self.cache: dict[str, Any] = {}  # what strengths of the penalty and compute types share, and folds
         self.own: dict[str, Any] = {}  # what they share of these rows alone
+
+    @property
+    def operations(self) -> float:
+        """Of an iteration, about: a pass over the data, and what preconditions."""
+        return operations(self.design, self.c)
 
     def like(self, **changes: Any) -> "Problem":
         """The same with some of the arguments changed."""

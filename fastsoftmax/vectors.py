@@ -23,7 +23,7 @@ def in_blocks(function: Callable[[slice], Any], size: int, entries: int = 1) -> 
     """function of each of the slices that 0..size is cut into, in order; entries: of a vector, for each of `size`."""
     step = max(1, BLOCK // entries)
     blocks = [slice(start, min(size, start + step)) for start in range(0, size, step)]
-    threads = _jit.get_num_threads()
+    threads = _jit.threads_here()
     if threads == 1 or len(blocks) < 8 or size * entries < ALONE:
         return [function(block) for block in blocks]
     results: list[Any] = [None] * len(blocks)

@@ -87,7 +87,7 @@ def inverted(problem: Problem, H: Array) -> Array:
     squares = np.append(problem.columns.square, [1.0] * (M - problem.m))
     H[:, diagonal, diagonal] += (RAISED[H.dtype.itemsize] * np.outer(spread, squares)).astype(H.dtype)
     inverse = _jit.aligned((len(H), M, -(-M // lanes) * lanes), H.dtype)
-    on_threads(_jit.get_num_threads(), _invert, H, inverse)
+    on_threads(_jit.threads_here(), _invert, H, inverse)
     return inverse
 
 

@@ -123,7 +123,7 @@ def curvature(problem: Problem, of: Basis, theta: Array) -> tuple[Basis, Curvatu
         turned = X @ of.vectors
         results[i] = w.sum(0, dtype=np.float64), w.T @ turned, w.T @ np.square(turned, out=turned)
 
-    on_threads(_jit.get_num_threads(), sums, range(CHUNKS))
+    on_threads(_jit.threads_here(), sums, range(CHUNKS))
     share, first, second = (sum(column[1:], column[0]) / part.targets.total for column in zip(*results, strict=True))
     usual = RAISED[problem.dtype.itemsize] * np.maximum(spreads(problem), 1e-3 / problem.c)
     share, mean = np.maximum(share, usual), np.zeros_like(first)
