@@ -77,7 +77,7 @@ class Memory:
         def difference(at: slice) -> tuple[float, float]:
             y = now[at] - before[at]
             np.multiply(direction[at], t / size, out=self.S[slot, at], casting="same_kind")
-            np.divide(y, size, out=self.Y[slot, at], casting="same_kind")
+            self.Y[slot, at] = np.clip(y / size, -LARGEST, LARGEST)
             return direction[at] @ y, y @ y
 
         sy, yy = (float(value) for value in total(in_blocks(difference, len(direction))))
@@ -109,7 +109,7 @@ class Memory:
         in_blocks(subtract, len(q), used)
         scale = self._scale(precondition)
         result = precondition(q)
-        size = float(np.abs(result).max()) or 1.0
+        size = scale * float(np.abs(result).max()) or 1.0
 
         def products(at: slice) -> Array:
             result[at] *= -scale
