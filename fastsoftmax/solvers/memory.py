@@ -103,7 +103,7 @@ class Memory:
         past, length = self._spread(u, order)
 
         def subtract(at: slice) -> None:
-            np.multiply(past @ self.Y[:used, at], -length, out=q[at])
+            np.multiply(past @ self.Y[:used, at], -length, out=q[at], dtype=np.float64)
             q[at] += gradient[at]
 
         in_blocks(subtract, len(q), used)
@@ -120,7 +120,7 @@ class Memory:
         back, far = self._spread(w, order)
 
         def combine(at: slice) -> None:
-            result[at] -= np.multiply(back @ self.S[:used, at], far)
+            result[at] -= np.multiply(back @ self.S[:used, at], far, dtype=np.float64)
 
         in_blocks(combine, len(q), used)
         return result
