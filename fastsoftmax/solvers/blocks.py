@@ -117,9 +117,9 @@ class Blocks:
         z = self.z[:, : self.M]
         if self.gauge:
             z -= z.mean(0)
-        np.multiply(z[:, :m], size, out=to)
+        np.multiply(z[:, :m], size, out=to, dtype=np.float64)
         if len(intercept):
-            np.multiply(z[:, m], size, out=shift)
+            np.multiply(z[:, m], size, out=shift, dtype=np.float64)
         return result
 
 

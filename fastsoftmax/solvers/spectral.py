@@ -170,7 +170,7 @@ class Spectral:
         if self.gauge:
             z -= z.mean(0)
             moves -= moves.mean()
-        np.multiply(z, size, out=to)
+        np.multiply(z, size, out=to, dtype=np.float64)
         if len(free):
             np.multiply(moves, size, out=shift)
         return result

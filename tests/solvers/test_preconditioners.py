@@ -85,7 +85,7 @@ def test_of_one_feature_they_are_the_inverse(rng, kind, layout, fit_intercept):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1.0, 1e30, 1e100])
 def test_they_are_linear_at_any_size(rng, kind, dtype, scale):
     """In float32 too, which has no room for what is tiny or huge."""
     _, _, _, problem = make(rng, "dense", dtype)
