@@ -206,7 +206,7 @@ class Design(abc.ABC):
         """sum_i w_i x_i (c, m) over the rows of each class, of the mapped features, in float64; weights may be ()."""
         from scipy.sparse import csc_array
 
-        result, step = np.zeros((c, self.m)), max(1, (1 << 20) // self.m)
+        result, step = np.zeros((c, self.m)), max(1, (1 << 20) // self.m, min(c, (1 << 23) // self.m))
         for start in range(0, self.n, step):
             rows = slice(start, min(start + step, self.n))
             X, count = np.empty((rows.stop - start, self.m)), rows.stop - start
@@ -447,30 +447,35 @@ class CSR(Design):
             self._shared["transposed"]._map(1.0, 0.0)
         return self._shared["transposed"]
 
+    def _values(self) -> Array:
+        """The entries times the scales of their columns, in float64."""
+        return np.asarray(self.data * self.scale[self.indices], np.float64)
+
     def class_sums(self, codes: Array, weights: Array, c: int) -> Any:
         """A sparse array, unless the features are shifted: of text a class has few of all words."""
-        if self.shifted:
-            return super().class_sums(codes, weights, c)
         from scipy.sparse import csr_array
 
-        turned, one = self.transposed(), weights if len(weights) else np.ones(self.n)
-        members = csr_array((one, codes, np.arange(self.n + 1)), shape=(self.n, c))
-        scaled = turned.data * np.repeat(self.scale, np.diff(turned.indptr))
-        return (csr_array((scaled, turned.indices, turned.indptr), shape=(self.m, self.n)) @ members).tocsr().T
+        own = weights if len(weights) else np.ones(self.n)
+        members = csr_array((own, codes, np.arange(self.n + 1)), shape=(self.n, c))
+        sums = members.T @ csr_array((self._values(), self.indices, self.indptr), shape=(self.n, self.m))
+        return sums.toarray() - np.outer(members.sum(0), self.shift * self.scale) if self.shifted else sums.tocsc()
 
     def weighted(self, weights: Array) -> tuple[Array, Array]:
-        if self.shifted:
-            return super().weighted(weights)
         from scipy.sparse import csr_array
 
-        turned, across = self.transposed(), np.ascontiguousarray(weights.T)
+        turned, dtype = self.transposed(), np.dtype(np.float64) if self.shifted else weights.dtype
+        values = (turned.data * np.repeat(self.scale, np.diff(turned.indptr))).astype(dtype)
+        across = np.ascontiguousarray(weights.T, dtype)
 
-        def total(power: int) -> Array:
-            values = turned.data.astype(weights.dtype) ** power
-            found = csr_array((values, turned.indices, turned.indptr), shape=(self.m, self.n)) @ across
-            return np.asarray(np.multiply(found, self.scale[:, None] ** power, out=found, casting="same_kind").T)
+        def total(entries: Array) -> Array:
+            return np.asarray(csr_array((entries, turned.indices, turned.indptr), shape=(self.m, self.n)) @ across).T
 
-        return total(1), total(2)
+        first, second = total(values), total(np.square(values))
+        if self.shifted:
+            shift, each = self.shift * self.scale, across.sum(0)[:, None]
+            second += shift * (each * shift - 2 * first)
+            first -= each * shift
+        return first, second
 
     def _absent(self, stored: Array, weight: Array) -> Array:
         S = float(ordered_sum(weight)) if len(weight) else float(self.n)

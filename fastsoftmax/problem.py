@@ -295,7 +295,7 @@ class Problem:
     def moments_at(self, theta: Array) -> tuple[Array, Array, Array]:
         """sum_i w_ik (r,), and times x_ij and x_ij^2 (r, m), over S; w_ik = s_i p_ik (1 - p_ik) at theta."""
         p = self.probabilities(theta)[:, -self.r :]
-        weights = self.row_weights((p * (1 - p)).T)
+        weights = self.row_weights((p * (1 - p)).T).astype(p.dtype, copy=False)
         sums = weights.sum(1, dtype=np.float64), *self.objective.design.weighted(weights)
         share, first, second = (part / self.targets.total for part in sums)
         return share, first, second

@@ -16,6 +16,7 @@ from fastsoftmax.solvers import Outcome
 Array = NDArray[Any]
 SPANS = {"grid": (-4, 4, 10), "peak": (-6, 6, 7)}  # exponents of 10 of the first and the last strength; how many
 RESOLUTION = 1 / 8  # of a decade
+CLOSEST = 1e-3  # of logarithms: beyond strengths nearer than that a polynomial leads anywhere
 FURTHEST = 2.0  # times the way between the strengths that a polynomial goes beyond them
 
 
@@ -104,6 +105,8 @@ class Walk:
         if not len(self.outcomes[stronger[-1]].theta):
             return []
         starts, logs = [self.outcomes[stronger[-1]].theta], np.log(stronger)
+        if self.l1_ratio or np.diff(logs).min(initial=1.0) < CLOSEST:  # a polynomial has no weights that are 0
+            return starts
         for k in (2, 3):
             if k <= len(logs) and np.log(C) - logs[-1] <= FURTHEST * (logs[-1] - logs[-k]):
                 starts.append(self._extrapolated(stronger[-k:], C))

@@ -10,6 +10,8 @@ from sklearn.metrics import log_loss
 
 import fastsoftmax as fs
 from fastsoftmax import SoftmaxRegression
+from fastsoftmax.solvers import Outcome
+from fastsoftmax.strengths import Walk
 from tests import reference
 
 
@@ -210,3 +212,57 @@ def test_a_path_that_does_not_converge_says_so():
     assert not found.converged[0]
     with pytest.raises(TypeError, match="it has no C"):
         fs.path(X, y, C=1.0)
+
+
+class Straight:
+    """A fit whose outcomes are polynomials in log C, which keeps what it was offered to start from."""
+
+    def __init__(self, *coefficients):
+        self.coefficients, self.offered = coefficients, {}
+
+    def theta(self, C):
+        return sum(np.log(C) ** k * np.asarray(part, float) for k, part in enumerate(self.coefficients))
+
+    def run(self, C, l1_ratio, starts):
+        self.offered[C] = starts
+        return Outcome(self.theta(C), np.zeros((1, 1)), np.zeros(1), 1, 0.0, 0.0, 0.0, True, "none")
+
+
+def test_starts_lie_on_polynomials_in_log_c():
+    fit = Straight([1.0, -2.0], [0.5, 0.25], [0.1, 0.0])
+    walk = Walk(fit, 0.0)
+    for C in (0.01, 0.1, 2.0, 5.0):
+        walk.visit(C)
+    assert fit.offered[0.01] == []
+    assert [len(fit.offered[C]) for C in (0.1, 2.0, 5.0)] == [1, 2, 3]
+    np.testing.assert_array_equal(fit.offered[5.0][0], fit.theta(2.0))
+    np.testing.assert_allclose(fit.offered[5.0][2], fit.theta(5.0))
+    line = Straight([1.0, -2.0], [0.5, 0.25])
+    walk = Walk(line, 0.0)
+    for C in (0.01, 0.1, 2.0):
+        walk.visit(C)
+    np.testing.assert_allclose(line.offered[2.0][1], line.theta(2.0))
+
+
+def test_strengths_that_nearly_coincide():
+    """And with l1 there is one start: a polynomial has no weights that are 0."""
+    fit = Straight([1.0], [0.5])
+    walk = Walk(fit, 0.0)
+    for C in (1e10, np.nextafter(1e10, np.inf), 2e10, 3e10):
+        walk.visit(C)
+    assert {C: len(starts) for C, starts in fit.offered.items()}[3e10] == 1
+    walk = Walk(fit, 0.5)
+    for C in (1.0, 2.0, 3.0):
+        walk.visit(C)
+    assert len(fit.offered[3.0]) == 1
+
+
+def test_starts_are_never_far_from_what_is_known():
+    """A strength far beyond the last ones, stronger than all, or none at all."""
+    fit = Straight([1.0], [0.5])
+    walk = Walk(fit, 0.0)
+    for C in (1.0, 1.1, 1e6, 1e-3, np.inf):
+        walk.visit(C)
+    assert [len(fit.offered[C]) for C in (1.1, 1e6, 1e-3, np.inf)] == [1, 1, 1, 1]
+    np.testing.assert_array_equal(fit.offered[1e6][0], fit.theta(1.1))
+    np.testing.assert_array_equal(fit.offered[1e-3][0], fit.theta(1.0))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers.sampling import RAISED, UNSEEN, spreads
+from fastsoftmax.solvers.sampling import LOOKED_AT, RAISED, UNSEEN, part_of, spreads
 from fastsoftmax.vectors import in_blocks, total
 
 Array = NDArray[Any]
@@ -25,10 +25,10 @@ class Curvature(NamedTuple):
     square: Array  # (r, m) sum_i w_ik x_ij^2 / S of the features less this mean
 
 
-def at_priors(problem: Problem) -> Curvature:
+def at_priors(problem: Problem, center: bool = True) -> Curvature:
     """Where probabilities are the shares of the classes; the penalty then counts as what curvature may fall to."""
     share = np.maximum(spreads(problem), 1e-3 / problem.c)
-    mean = problem.columns.mean * problem.unit * problem.fit_intercept
+    mean = problem.columns.mean * problem.unit * (problem.fit_intercept and center)
     square = np.maximum(problem.columns.square - mean**2, UNSEEN * problem.columns.square)
     square = share[:, None] * square + (RARE - 1) * problem.penalty2
     return Curvature(share, np.broadcast_to(mean, square.shape), square)
@@ -36,19 +36,22 @@ def at_priors(problem: Problem) -> Curvature:
 
 def at_point(problem: Problem, theta: Array) -> Curvature:
     """Where they are those at theta."""
-    share, first, second = problem.moments_at(theta)
-    usual = RAISED[problem.dtype.itemsize] * np.maximum(spreads(problem), 1e-3 / problem.c)
-    share = np.maximum(share, usual)
-    least, scale = np.maximum(UNSEEN * share, usual), problem.fit_intercept / share
+    part = part_of(problem, min(problem.design.n, max(LOOKED_AT // problem.c, 1000)))
+    share, first, second = part.moments_at(theta)
+    share = np.maximum(share, _usual(problem))
+    scale = problem.fit_intercept / share
 
     def center(at: slice) -> None:
-        part = first[:, at]
-        second[:, at] -= scale[:, None] * part**2
-        np.maximum(second[:, at], np.outer(least, problem.columns.square[at]), out=second[:, at], casting="same_kind")
-        part *= scale[:, None].astype(first.dtype)
+        second[:, at] -= scale[:, None] * first[:, at] ** 2
+        first[:, at] *= scale[:, None].astype(first.dtype)
 
     in_blocks(center, problem.m, problem.r)
     return Curvature(share, first, second)
+
+
+def _usual(problem: Problem) -> Array:
+    """A trace of the usual curvature, for where all rows are decided."""
+    return RAISED[problem.dtype.itemsize] * np.maximum(spreads(problem), 1e-3 / problem.c)
 
 
 class Diagonal:
@@ -59,9 +62,11 @@ class Diagonal:
         self.gauge = problem.gauge and not problem.l1
         self.inverse = np.empty(problem.size, problem.dtype)
         coef, intercept = problem.split(self.inverse)
+        least = np.maximum(UNSEEN * found.share, _usual(problem))
 
         def invert(at: slice) -> None:
-            coef[:, at] = 1 / (found.square[:, at] + problem.penalty2[at] + 1e-12)
+            square = np.maximum(found.square[:, at], np.outer(least, problem.columns.square[at]))
+            coef[:, at] = 1 / (square + problem.penalty2[at] + 1e-12)
 
         in_blocks(invert, problem.m, problem.r)
         if len(intercept):

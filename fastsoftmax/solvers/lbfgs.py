@@ -13,7 +13,7 @@ from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.diagonal import Diagonal
 from fastsoftmax.solvers.line_search import search
-from fastsoftmax.solvers.memory import PAIRS, Memory
+from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 from fastsoftmax.solvers.sampling import spaced
@@ -26,6 +26,7 @@ STEPS, MORE = 6, 4  # on the first sample, and on each that follows
 MISLED = 0.2  # of the fall of F on a sample that all rows do not see
 PATIENCE, DIAGONAL = 25, 6  # iterations without progress; where but a diagonal preconditions, Newton's method is better
 SOON, OFTEN = 8, 8  # iterations until what preconditions is built, and built again
+KEPT = 32 << 20  # bytes of steps that are kept for the next fit of the same rows, and as many of changes
 EXACT = np.dtype(np.float64)
 
 
@@ -79,26 +80,38 @@ class Descent:
         return True
 
 
-def sketched(problem: Problem, theta: Array, precondition: Preconditioner) -> Array:
-    """A point to start from: a few steps on samples of the rows, each larger than the last, at a fraction of the price.
+def samples(n: int, m: int) -> list[int]:
+    """How many rows of n to begin on, fewest first; none where these would be few for m features."""
+    sizes: list[int] = []
+    while (rows := n // (PART * FINER ** len(sizes))) >= max(SAMPLE, EACH * m):
+        sizes.append(rows)
+    return sizes[::-1]
 
-    Unless all rows see little of what a sample gained.
-    """
-    n = problem.design.n
-    rows: list[int] = []
-    while n // (PART * FINER ** len(rows)) >= max(SAMPLE, EACH * problem.m):
-        rows.append(n // (PART * FINER ** len(rows)))
-    before, null = None, problem.null()[1]
-    for i, count in enumerate(rows[::-1]):
-        part = problem.subsample(spaced(n, count))
-        descent = Descent(part, theta, precondition if i == 0 else preconditioners.sharper(part, theta))
-        if before is not None and descent.value - before > MISLED * (null - before):
-            return problem.null()[0]
-        for _ in range(STEPS if i == 0 else MORE):
-            if descent.decrement < 1e-4 or not descent.step():
-                break
-        theta, before = descent.theta, descent.value
-    return theta
+
+class Sketch:
+    """A few steps on samples of the rows, each larger than the last, at a fraction of the price of a pass."""
+
+    def __init__(self, problem: Problem, theta: Array, precondition: Preconditioner) -> None:
+        self.problem, self.theta, self.precondition = problem, theta, precondition
+        self.begin, self.before = theta, np.inf  # where it began, and F of the last sample at theta
+        n = problem.design.n
+        for i, count in enumerate(samples(n, problem.m)):
+            part = problem.subsample(spaced(n, count))
+            descent = self.on(part)
+            if i and descent.theta is self.theta:
+                descent.sharpen(preconditioners.sharper(part, self.theta))
+            for _ in range(MORE if i else STEPS):
+                if descent.decrement < 1e-4 or not descent.step():
+                    break
+            self.theta, self.before = descent.theta, descent.value
+
+    def on(self, problem: Problem) -> Descent:
+        """A run on more rows, from where the sample led, or from the beginning if they see little of what it gained."""
+        descent = Descent(problem, self.theta, self.precondition)
+        if self.theta is self.begin:
+            return descent
+        lost, gained = descent.value - self.before, self.problem.null()[1] - self.before
+        return descent if lost <= MISLED * gained else Descent(problem, self.begin, self.precondition)
 
 
 class Schedule:
@@ -112,8 +125,8 @@ class Schedule:
         self.cache, self.wait = problem.cache, wait
         self.before, self.cache["fit"] = self.cache.get("fit", 0), 0  # iterations of the last fit, and of this one
 
-    def built(self, descent: Descent) -> None:
-        """Counts an iteration, and builds what is due: of blocks no more than as many iterations were spent."""
+    def tick(self, descent: Descent) -> None:
+        """Counts an iteration, and builds what is due; dear blocks where as many iterations were spent."""
         self.cache["fit"] += 1
         self.cache["spent"] = self.cache.get("spent", -1) + 1
         if self.cache["spent"] >= self.wait:
@@ -129,13 +142,12 @@ def _begun(problem: Problem, theta: Array) -> tuple[Descent, Schedule]:
     if kept is not None:
         wait = max(OFTEN, 2 * preconditioners.cost(problem))
         return Descent(problem, theta, kept, _recalled(problem)), Schedule(problem, wait)
-    precondition, wait = preconditioners.shared(problem), 0
-    if problem.fresh(theta):
-        start = sketched(problem, theta, precondition)
-        cost = preconditioners.cost(problem)
-        wait = 0 if start is not theta and cost <= SOON else int(np.clip(cost, 3, SOON))
-        theta = start
-    return Descent(problem, theta, precondition), Schedule(problem, wait)
+    precondition = preconditioners.shared(problem)
+    if not problem.fresh(theta):
+        return Descent(problem, theta, precondition, _recalled(problem)), Schedule(problem, 0)
+    descent, cost = Sketch(problem, theta, precondition).on(problem), preconditioners.cost(problem)
+    led = descent.theta is not theta and cost <= SOON
+    return descent, Schedule(problem, 0 if led else int(np.clip(cost, 3, SOON)))
 
 
 def _recalled(problem: Problem) -> Memory | None:
@@ -143,15 +155,18 @@ def _recalled(problem: Problem) -> Memory | None:
     memory, l2 = problem.own.get("memory", (None, 0.0))
     if memory is not None and l2 != problem.l2:
         curvature = np.zeros(problem.size)
-        problem.split(curvature)[0][...] = (problem.l2 - l2) * problem.unit**2
+        with np.errstate(over="ignore"):
+            problem.split(curvature)[0][...] = np.clip((problem.l2 - l2) * problem.unit**2, -1e300, 1e300)
         memory.change(curvature)
     return memory  # type: ignore[no-any-return]
 
 
 def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Report) -> Result:
     """Minimise the smooth F from theta, in the dtype of the problem and, where that is at its end, in float64."""
+    if max_iter == 0:
+        return Result(theta, 0)
     descent, schedule = _begun(problem, theta)
-    if descent.memory.pairs == PAIRS:
+    if descent.memory.S.nbytes <= KEPT:
         problem.own["memory"] = descent.memory, problem.l2
     best, lowest, since = np.inf, np.inf, 0
     for iteration in range(max_iter):
@@ -161,15 +176,15 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         if good and (exact or stop.judge(descent.theta)):
             return Result(descent.theta, iteration)
         if not good:
-            schedule.built(descent)
-        moved = not good and descent.step()
+            schedule.tick(descent)
+        stepped = not good and descent.step()
         if descent.decrement < 0.7 * best or descent.value < lowest - max(stop.tol, 0.01 * abs(lowest)):
             best, lowest, since = min(best, descent.decrement), descent.value, 0
         else:
             since += 1
         patience = DIAGONAL if isinstance(descent.precondition, Diagonal) else PATIENCE
         stalled = since >= patience or (not exact and since >= 8 and descent.decrement < 1e-6)
-        if not moved or stalled:
+        if not stepped or stalled:
             if exact or (stalled and patience == DIAGONAL):
                 return Result(descent.theta, iteration, stalled=True)
             descent.use(descent.problem.like(dtype=EXACT))

@@ -1,6 +1,6 @@
 """Newton's method: with the whole Hessian where it is small, else with conjugate gradients on products with it.
 
-Nocedal & Wright 2006, algorithm 7.1 (line search Newton-CG), preconditioned by the class blocks.
+Nocedal & Wright 2006, algorithm 7.1 (line search Newton-CG), preconditioned as L-BFGS is.
 """
 
 from typing import Any
@@ -129,7 +129,7 @@ class Whole:
 
 
 class Products:
-    """Directions by conjugate gradients, preconditioned by blocks of the classes, within a region that is learnt."""
+    """Directions by conjugate gradients, preconditioned, within a region that is learnt."""
 
     def __init__(self, problem: Problem) -> None:
         kept = preconditioners.remembered(problem)

@@ -29,7 +29,7 @@ class Restricted:
     """The blocks of the classes, each cut down to the entries that are free; the diagonal for very many features."""
 
     def __init__(self, problem: Problem) -> None:
-        self.diagonal = diagonal.Diagonal(problem, diagonal.at_priors(problem)).inverse
+        self.diagonal = diagonal.Diagonal(problem, diagonal.at_priors(problem, center=False)).inverse
         M = problem.m + problem.fit_intercept
         self.blocks: Preconditioner | None = None
         self.small = problem.r * M * M * problem.dtype.itemsize <= BLOCK_BYTES and M <= GRAM

@@ -67,42 +67,45 @@ def _rows(problem: Problem) -> int:
     return min(rows_for(problem), max(LOOKED_AT // problem.c, problem.m))
 
 
-def _key(problem: Problem) -> str:
-    return f"basis {problem.dtype} {bool(problem.l2)}"
-
-
 def basis(problem: Problem) -> Basis:
     """That of the data; found once, for any strength of the penalty."""
-    key = _key(problem)
-    if key not in problem.cache:
-        problem.cache[key] = _found(problem)
-    return problem.cache[key]  # type: ignore[no-any-return]
+    if _key(problem) not in problem.cache:
+        problem.cache[_key(problem)] = _found(problem)
+    return problem.cache[_key(problem)]  # type: ignore[no-any-return]
+
+
+def _key(problem: Problem) -> str:
+    return f"basis {problem.dtype}"
 
 
 def _found(problem: Problem) -> Basis:
-    m, diagonal, tiny = problem.m, np.arange(problem.m), RAISED[problem.dtype.itemsize]
+    """Eigenvectors of a pair (G, G + D), which are the same for any multiple of the penalty D: here one of G's size."""
+    m, diagonal, jitter = problem.m, np.arange(problem.m), RAISED[problem.dtype.itemsize]
     H = mean_gram(problem).astype(np.float64)
     floored(problem, H[None], np.ones(1))
+    empty = ~(H[diagonal, diagonal] > np.finfo(np.float32).tiny)  # columns of zeros: any number will do
+    H[diagonal[empty], diagonal[empty]] = 1
+    squares = H[diagonal, diagonal]
     H = np.triu(H) + np.triu(H, 1).T
     mean = H[:m, m] / H[m, m] if problem.fit_intercept else np.zeros(m)
-    G = uniform(problem) * (H[:m, :m] - (np.outer(mean, mean) if problem.fit_intercept else 0.0))
-    G[diagonal, diagonal] += tiny * uniform(problem) * np.maximum(H[diagonal, diagonal], np.finfo(np.float32).tiny)
-    D = problem.penalty2 if problem.l2 else np.zeros(m)
+    G = H[:m, :m] - np.outer(mean, mean)
+    G[diagonal, diagonal] = np.maximum(G[diagonal, diagonal], 0) + jitter * squares
+    D = np.minimum(problem.unit, 1e150) ** 2
     both = G.copy()
-    both[diagonal, diagonal] += D
+    both[diagonal, diagonal] += D * (np.median(squares) / np.median(D))
     size = 1 / np.sqrt(both[diagonal, diagonal])
     for _ in range(20):
         try:
             share, V = eigh(size[:, None] * G * size, size[:, None] * both * size, driver="gvd", check_finite=False)
             break
         except LinAlgError:
-            tiny *= 10
-            both[diagonal, diagonal] *= 1 + tiny
+            jitter *= 10
+            both[diagonal, diagonal] *= 1 + jitter
     else:
         raise np.linalg.LinAlgError("the Gram matrix is not positive: X has values that are not finite")
-    share = np.clip(share, 0, 1)
-    vectors = np.ascontiguousarray((size[:, None] * V).astype(problem.dtype))
-    return Basis(vectors, share, (1 - share) / (problem.l2 or 1.0), mean.astype(problem.dtype))
+    V *= size[:, None]
+    vectors, center = (np.ascontiguousarray(part, problem.dtype) for part in (V, mean))
+    return Basis(vectors, uniform(problem) * np.clip(share, jitter, None), D @ np.square(V), center)
 
 
 def curvature(problem: Problem, of: Basis, theta: Array) -> tuple[Basis, Curvature]:
@@ -116,7 +119,7 @@ def curvature(problem: Problem, of: Basis, theta: Array) -> tuple[Basis, Curvatu
         first, last = bounds[i : i + 2]
         p = proba[first:last, -problem.r :]
         w = p * (1 - p)
-        w = w * own[first:last, None] if len(own) else w
+        w = (w * own[first:last, None]).astype(p.dtype) if len(own) else w
         X = np.empty((last - first, problem.m), problem.dtype)
         design.block(first, last, X)
         X -= of.mean
@@ -141,13 +144,16 @@ class Spectral:
         self.problem, self.basis, self.gauge = problem, of, problem.gauge and not problem.l1
         self.share, self.mean, self.dtype = found.share, found.mean, of.vectors.dtype
         self.inverse = (1 / (found.square + problem.l2 * of.penalty)).astype(self.dtype)
+        self.empty = np.flatnonzero(~(problem.columns.square > 0))  # columns of zeros: the penalty alone
+        self.alone = 1 / np.where(problem.penalty2 > 0, problem.penalty2, 1)[self.empty]
 
     def __call__(self, vector: Array) -> Array:
         problem, (U, _, _, mean), dtype = self.problem, self.basis, self.dtype
         result, size = np.empty_like(vector), max(float(np.abs(vector).max()), 1e-300)
         (coef, intercept), (to, shift) = problem.split(vector), problem.split(result)
         x, z = np.divide(coef, size).astype(dtype), np.empty((problem.r, problem.m), dtype)
-        free, moves = intercept / size, np.empty(problem.r)
+        free, moves, alone = intercept / size, np.empty(problem.r), coef[:, self.empty] * self.alone
+        x[:, self.empty] = 0
         if self.gauge:
             x -= x.mean(0)
             free = free - free.mean() if len(free) else free
@@ -165,6 +171,7 @@ class Spectral:
             np.matmul(turned, U.T, out=z[at])
 
         in_blocks(turn, problem.r, problem.m)
+        z[:, self.empty] = alone / size
         if len(free):
             moves -= z @ mean
         if self.gauge:
