@@ -5,7 +5,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 _lock = threading.Lock()
@@ -39,27 +39,63 @@ def _take_control() -> None:
             clear(force=True)
 
 
-@contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
-    """Every BLAS of the process on one thread: set by the first that enters, restored by the last that leaves.
-
-    The setting is the process's own: other threads that call BLAS meanwhile are slower, never wrong.
-    """
+def _enter() -> None:
     global _inside, _limit
     with _lock:
         if _inside == 0:
             _take_control()
             _limit = _controller().limit(limits=1)
         _inside += 1
+
+
+def _leave() -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+        if _inside == 0:
+            _take_control()
+            _limit.restore_original_limits()
+            _take_control()  # and the next who wants to
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """Every BLAS of the process on one thread: set by the first that enters, restored by the last that leaves.
+
+    The setting is the process's own: other threads that call BLAS meanwhile are slower, never wrong.
+    """
+    _enter()
     try:
         yield
     finally:
+        _leave()
+
+
+class _Stay:
+    """Keeps BLAS as it is, if it is on one thread, until the last of some futures is done.
+
+    After Ctrl-C threads may still be inside of BLAS, where its number of threads must not change: it frees their
+    buffers.
+    """
+
+    def __init__(self) -> None:
         with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _take_control()
-                _limit.restore_original_limits()
-                _take_control()  # and the next who wants to
+            self.held = _inside > 0
+        if self.held:
+            _enter()
+        self.left, self.lock = 1, threading.Lock()
+
+    def until(self, future: Future[Any]) -> None:
+        with self.lock:
+            self.left += 1
+        future.add_done_callback(self.done)
+
+    def done(self, future: object = None) -> None:
+        with self.lock:
+            self.left -= 1
+            last = self.left == 0
+        if last and self.held:
+            _leave()
 
 
 def on_threads(count: int, function: Callable[..., object], *columns: Iterable[Any]) -> None:
@@ -68,13 +104,19 @@ def on_threads(count: int, function: Callable[..., object], *columns: Iterable[A
         for row in zip(*columns, strict=True):
             function(*row)
         return
-    pool = ThreadPoolExecutor(count)
+    rows = list(zip(*columns, strict=True))
+    pool, stay, futures, whole = ThreadPoolExecutor(count), _Stay(), [], False
     try:
-        for _ in pool.map(function, *columns):
-            pass
+        for row in rows:
+            futures.append(pool.submit(function, *row))
+            stay.until(futures[-1])
+        for future in futures:
+            future.result()
+        whole = True
     except RuntimeError:  # the interpreter is on its way out
         pool.shutdown(cancel_futures=True)
-        for row in zip(*columns, strict=True):
+        for row in rows:
             function(*row)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a factor of thousands of columns
+        pool.shutdown(wait=whole, cancel_futures=True)  # Ctrl-C does not wait for a factor of thousands of columns
+        stay.done()

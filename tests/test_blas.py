@@ -1,12 +1,13 @@
 """BLAS on one thread inside, whichever thread asks and whoever leaves last, and as before outside."""
 
 import threading
+import time
 
 import pytest
 import scipy.linalg  # noqa: F401  # its BLAS is not NumPy's
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fastsoftmax._blas import single_threaded
+from fastsoftmax._blas import on_threads, single_threaded
 
 
 def threads():
@@ -59,4 +60,39 @@ def test_who_leaves_last_restores(two):
     left.set()
     thread.join()
     assert found == [{1}]
+    assert threads() == {2}
+
+
+def test_it_stays_until_work_that_was_left_is_done(two):
+    """After Ctrl-C, or an error, threads may still be in BLAS: its number of threads must not change under them."""
+    started, go, seen = threading.Event(), threading.Event(), []
+
+    def work(fails):
+        if fails:
+            assert started.wait(60)
+            raise ValueError("given up")
+        started.set()
+        assert go.wait(60)
+        seen.append(threads())
+
+    with pytest.raises(ValueError, match="given up"), single_threaded():
+        on_threads(2, work, [True, False])
+    assert threads() == {1}
+    go.set()
+    for _ in range(6000):
+        if threads() == {2}:
+            break
+        time.sleep(0.01)
+    assert threads() == {2}
+    assert seen == [{1}]
+
+
+def test_work_that_ends_leaves_all_as_it_was(two):
+    done = []
+    on_threads(2, done.append, range(5))
+    assert sorted(done) == list(range(5))
+    assert threads() == {2}
+    with single_threaded():
+        on_threads(2, done.append, range(5))
+        assert threads() == {1}
     assert threads() == {2}
