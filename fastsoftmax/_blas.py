@@ -74,8 +74,7 @@ def single_threaded() -> Iterator[None]:
 class _Stay:
     """Keeps BLAS as it is, if it is on one thread, until the last of some futures is done.
 
-    After Ctrl-C threads may still be inside of BLAS, where its number of threads must not change: it frees their
-    buffers.
+    After Ctrl-C threads may still be inside of BLAS: its number of threads then does not change under them.
     """
 
     def __init__(self) -> None:

@@ -135,7 +135,7 @@ class Memory:
     def _scale(self, precondition: Callable[[Array], Array]) -> float:
         """How much less curvature the last step saw than the preconditioner has.
 
-        Asked each time: where it was only of every eighth step, MNIST took a quarter more iterations.
+        Asked of blocks of the classes too: with a scale of 1 for them MNIST took 47 iterations, and 40 with this.
         """
         last = self.slots[-1]
         y = self.Y[last].astype(np.float64)
