@@ -26,7 +26,7 @@ from fastsoftmax.solvers.sampling import (
     floored,
     part_of,
     spaced,
-    spreads,
+    trace,
     weighty_rows,
 )
 
@@ -83,9 +83,9 @@ def inverted(problem: Problem, H: Array) -> Array:
     With a trace of the usual curvature: where rows are decided, only rounding is left of a gradient.
     """
     M, diagonal, lanes = H.shape[1], np.arange(H.shape[1]), LANE_BYTES // H.dtype.itemsize
-    spread = np.resize(np.maximum(spreads(problem), 1e-3 / problem.c), len(H))
+    least = np.resize(trace(problem, H.dtype), len(H))
     squares = np.append(problem.columns.square, [1.0] * (M - problem.m))
-    H[:, diagonal, diagonal] += (RAISED[H.dtype.itemsize] * np.outer(spread, squares)).astype(H.dtype)
+    H[:, diagonal, diagonal] += np.outer(least, squares).astype(H.dtype)
     inverse = _jit.aligned((len(H), M, -(-M // lanes) * lanes), H.dtype)
     on_threads(_jit.threads_here(), _invert, H, inverse)
     return inverse

@@ -4,25 +4,17 @@ Each class's features are centred by its own weights w_ik = s_i p_ik (1 - p_ik),
 where all features are positive, as counts are, the diagonal alone knows nothing of what they have in common.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers.sampling import LOOKED_AT, RAISED, UNSEEN, part_of, spreads
+from fastsoftmax.solvers.sampling import LOOKED_AT, UNSEEN, Curvature, part_of, spreads, trace
 from fastsoftmax.vectors import in_blocks, total
 
 Array = NDArray[Any]
 RARE = 30  # times the penalty counts from 0, as in `shared`: text then takes half the iterations
-
-
-class Curvature(NamedTuple):
-    """Of each class at some probabilities."""
-
-    share: Array  # (r,) sum_i w_ik / S
-    mean: Array  # (r, m) of the features under these weights
-    square: Array  # (r, m) sum_i w_ik x_ij^2 / S of the features less this mean
 
 
 def at_priors(problem: Problem, center: bool = True) -> Curvature:
@@ -38,7 +30,7 @@ def at_point(problem: Problem, theta: Array) -> Curvature:
     """Where they are those at theta."""
     part = part_of(problem, min(problem.design.n, max(LOOKED_AT // problem.c, 1000)))
     share, first, second = part.moments_at(theta)
-    share = np.maximum(share, _usual(problem))
+    share = np.maximum(share, trace(problem, problem.dtype))
     scale = problem.fit_intercept / share
 
     def center(at: slice) -> None:
@@ -49,11 +41,6 @@ def at_point(problem: Problem, theta: Array) -> Curvature:
     return Curvature(share, first, second)
 
 
-def _usual(problem: Problem) -> Array:
-    """A trace of the usual curvature, for where all rows are decided."""
-    return RAISED[problem.dtype.itemsize] * np.maximum(spreads(problem), 1e-3 / problem.c)
-
-
 class Diagonal:
     """Its inverse, for the penalty of the problem."""
 
@@ -62,7 +49,7 @@ class Diagonal:
         self.gauge = problem.gauge and not problem.l1
         self.inverse = np.empty(problem.size, problem.dtype)
         coef, intercept = problem.split(self.inverse)
-        least = np.maximum(UNSEEN * found.share, _usual(problem))
+        least = np.maximum(UNSEEN * found.share, trace(problem, problem.dtype))
 
         def invert(at: slice) -> None:
             square = np.maximum(found.square[:, at], np.outer(least, problem.columns.square[at]))

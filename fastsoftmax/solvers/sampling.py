@@ -1,6 +1,6 @@
 """Which rows curvature is looked at, and Gram matrices of them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,23 @@ LOOKED_AT = 32 << 20  # probabilities from which the rows that weigh most are ch
 CHEAP = 2e9  # operations that blocks may take in any case: 10 ms
 
 
+class Curvature(NamedTuple):
+    """Of each class at some probabilities, w_ik = s_i p_ik (1 - p_ik)."""
+
+    share: Array  # (r,) sum_i w_ik / S
+    mean: Array  # (r, m) of the features under these weights
+    square: Array  # (r, m) sum_i w_ik x_ij^2 / S of the features less this mean
+
+
 def spreads(problem: Problem) -> Array:
     """p (1 - p) of each row of parameters, p the share of its class."""
     p = problem.priors()
     return np.asarray((p * (1 - p))[-problem.r :])
+
+
+def trace(problem: Problem, dtype: np.dtype[Any]) -> Array:
+    """Of the usual curvature (r,): what is left at least where all rows are decided, and a gradient is rounding."""
+    return np.asarray(RAISED[dtype.itemsize] * np.maximum(spreads(problem), 1e-3 / problem.c))
 
 
 def uniform(problem: Problem) -> float:

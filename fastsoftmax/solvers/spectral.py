@@ -21,11 +21,12 @@ from fastsoftmax.solvers.sampling import (
     LOOKED_AT,
     RAISED,
     UNSEEN,
+    Curvature,
     floored,
     mean_gram,
     part_of,
     rows_for,
-    spreads,
+    trace,
     uniform,
 )
 from fastsoftmax.vectors import in_blocks
@@ -43,14 +44,6 @@ class Basis(NamedTuple):
     curvature: Array  # (m,) where all classes are alike
     penalty: Array  # (m,) where l2 is 1
     mean: Array  # (m,) of the features
-
-
-class Curvature(NamedTuple):
-    """What the rows say of each class at some probabilities."""
-
-    share: Array  # (r,) sum_i w_ik / S
-    mean: Array  # (r, m) of the features under the weights w_ik, less that of all, in the basis
-    square: Array  # (r, m) sum_i w_ik x_ij^2 / S, of features less this mean, in the basis
 
 
 def cost(problem: Problem) -> float:
@@ -109,7 +102,7 @@ def _found(problem: Problem) -> Basis:
 
 
 def curvature(problem: Problem, of: Basis, theta: Array) -> tuple[Basis, Curvature]:
-    """At the probabilities of theta, by some of the rows."""
+    """At the probabilities of theta, by some of the rows; of features less the mean of all, in the basis."""
     part = part_of(problem, _rows(problem))
     proba, design, own, n = part.probabilities(theta), part.objective.design, part.targets.kernel.weight, part.design.n
     bounds = [n * i // CHUNKS for i in range(CHUNKS + 1)]
@@ -128,7 +121,7 @@ def curvature(problem: Problem, of: Basis, theta: Array) -> tuple[Basis, Curvatu
 
     on_threads(_jit.threads_here(), sums, range(CHUNKS))
     share, first, second = (sum(column[1:], column[0]) / part.targets.total for column in zip(*results, strict=True))
-    usual = RAISED[problem.dtype.itemsize] * np.maximum(spreads(problem), 1e-3 / problem.c)
+    usual = trace(problem, problem.dtype)
     share, mean = np.maximum(share, usual), np.zeros_like(first)
     if problem.fit_intercept:
         mean = first / share[:, None]
