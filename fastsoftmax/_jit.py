@@ -29,6 +29,7 @@ try:
     import numba.np.ufunc.parallel
     from numba.core.ccallback import CFunc
     from numba.core.compiler_lock import global_compiler_lock
+    from numba.extending import typeof_impl
 
     from fastsoftmax._cache import KernelCache, warn_uncached
 finally:
@@ -134,6 +135,21 @@ def _kinds(values: tuple[Any, ...]) -> tuple[Any, ...]:
 _compiling = threading.RLock()
 
 
+class _Compiled(CFunc):
+    """A C function that finds its Numba type once: at each call of a driver that took 20 us of some 90."""
+
+    _sig: Any  # CFunc's own
+
+    @functools.cached_property
+    def numba_type(self) -> Any:
+        return numba.types.FunctionType(self._sig)
+
+
+@typeof_impl.register(_Compiled)  # type: ignore[untyped-decorator]
+def _type_of_compiled(compiled: _Compiled, context: Any) -> Any:
+    return compiled.numba_type
+
+
 class Pointer:
     """A function compiled once per argument types to a C function pointer, which drivers take as an argument.
 
@@ -173,7 +189,7 @@ class Pointer:
     def _compile(self, function: Callable[..., Any], constants: dict[str, Any], examples: tuple[Any, ...]) -> Any:
         start, signature = time.perf_counter(), (tuple(map(numba.typeof, examples)), self.returns)
         options = {name: OPTIONS[name] for name in ("error_model", "fastmath", "boundscheck")}
-        compiled: Any = CFunc(function, signature, locals={}, options=options)
+        compiled: Any = _Compiled(function, signature, locals={}, options=options)
         compiled._cache = KernelCache(function, "pointer", *constants.items())
         _hearing_ctrl_c(compiled.compile)()
         verb = "loaded" if compiled.cache_hits else "compiled"

@@ -6,6 +6,7 @@ of threads.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,16 @@ from fastsoftmax._blas import on_threads
 
 BLOCK = 1 << 17  # entries: with a few operands they fit L2
 ALONE = 1 << 21  # entries, a millisecond of work, below which waking another thread takes longer
+PARTS = 8  # of many rows, each a product with the same matrix
+WORTH = 1e8  # operations, a millisecond, that are worth another thread
 Array = NDArray[Any]
 
 
 def in_blocks(function: Callable[[slice], Any], size: int, entries: int = 1) -> list[Any]:
     """function of each of the slices that 0..size is cut into, in order; entries: of a vector, for each of `size`."""
     step = max(1, BLOCK // entries)
+    if size <= step:
+        return [function(slice(0, size))] if size else []
     blocks = [slice(start, min(size, start + step)) for start in range(0, size, step)]
     threads = _jit.threads_here()
     if threads == 1 or len(blocks) < 8 or size * entries < ALONE:
@@ -34,6 +39,14 @@ def in_blocks(function: Callable[[slice], Any], size: int, entries: int = 1) -> 
 
     on_threads(threads, share, range(threads))
     return results
+
+
+def in_parts(function: Callable[[slice], Any], size: int, operations: float) -> None:
+    """function of each of the slices that 0..size is cut into: of products with matrices, which threads share."""
+    parts = min(size, PARTS) if operations > WORTH else 1
+    cuts = [size * i // parts for i in range(parts + 1)]
+    slices = [slice(*cut) for cut in pairwise(cuts)]
+    on_threads(_jit.threads_here(), function, slices)
 
 
 def moved(start: Array, t: float, direction: Array) -> Array:

@@ -26,12 +26,12 @@ def noise(problem: Problem, theta: Array, value: float) -> float:
 
 
 def search(
-    problem: Problem, theta: Array, start: float, direction: Array, slope: float
+    problem: Problem, theta: Array, start: float, direction: Array, slope: float, left: float = 0.9
 ) -> tuple[float, float, Array] | None:
     """(step, F, gradient) where F is lower by enough: by value or, where rounding hides that, by slope.
 
     The second test is that of Hager & Zhang 2005, (4.1). None if there is no such step. start, slope: F at theta, and
-    its derivative along the direction, which is negative.
+    its derivative along the direction, which is negative. left: the share of the slope from which to go on further.
     """
     blur = noise(problem, theta, start)
     low, high, t, best = 0.0, np.inf, 1.0, None
@@ -45,9 +45,11 @@ def search(
             high = t
             ratio = slope / (slope - now) if np.isfinite(now) and now > 0 else 0.3
             t = low + (t - low) * float(np.clip(ratio, 0.1, 0.7))
-        elif now < 0.9 * slope and high == np.inf and t < 1e3 and -t * slope > blur:
+        elif best is not None and value > best[1]:
+            return best
+        elif now < left * slope and high == np.inf and t < 1e3 and -t * slope > blur:
             best, low = (t, value, gradient), t
-            t *= 4
+            t *= min(4.0, slope / (slope - now)) if now > slope else 4.0
         else:
             return t, value, gradient
     return best

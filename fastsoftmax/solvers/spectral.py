@@ -29,7 +29,7 @@ from fastsoftmax.solvers.sampling import (
     trace,
     uniform,
 )
-from fastsoftmax.vectors import in_blocks
+from fastsoftmax.vectors import in_parts
 
 Array = NDArray[Any]
 CHUNKS = 8  # of rows, which threads share
@@ -163,7 +163,7 @@ class Spectral:
                 moves[at] = free[at] / self.share[at] - np.einsum("ij,ij->i", turned, self.mean[at])
             np.matmul(turned, U.T, out=z[at])
 
-        in_blocks(turn, problem.r, problem.m)
+        in_parts(turn, problem.r, 4.0 * problem.r * problem.m**2)
         z[:, self.empty] = alone / size
         if len(free):
             moves -= z @ mean
