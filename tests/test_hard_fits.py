@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastsoftmax as fs
 from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import blocks, lbfgs, preconditioners, sampling, spectral
+from fastsoftmax.solvers import blocks, intercept, lbfgs, preconditioners, sampling, spectral
 from tests import exact
 
 SOLVERS = ["lbfgs", "newton"]
@@ -283,7 +283,7 @@ def test_blocks_look_at_no_more_probabilities_than_fit(rng, monkeypatch):
         made.append(problem.design.n * problem.c)
         return whole(problem, theta)
 
-    for module in (blocks, spectral):
+    for module in (blocks, spectral, intercept):
         monkeypatch.setattr(module, "LOOKED_AT", most)
     monkeypatch.setattr(preconditioners, "ITERATIONS", 1e9)  # what blocks may cost
     monkeypatch.setattr(Problem, "probabilities", counted)

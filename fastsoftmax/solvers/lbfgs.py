@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import preconditioners
+from fastsoftmax.solvers import intercept, preconditioners
 from fastsoftmax.solvers.diagonal import Diagonal
-from fastsoftmax.solvers.line_search import search
+from fastsoftmax.solvers.line_search import noise, search
 from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
@@ -26,6 +26,7 @@ STEPS, MORE = 6, 4  # on the first sample, and on each that follows
 MISLED = 0.2  # of the fall of F on a sample that all rows do not see
 PATIENCE, DIAGONAL = 25, 6  # iterations without progress; where but a diagonal preconditions, Newton's method is better
 SOON, OFTEN = 8, 8  # iterations until what preconditions is built, and built again
+BALANCED = 3  # steps in the intercept, one after another
 KEPT = 32 << 20  # bytes of steps that are kept for the next fit of the same rows, and as many of changes
 EXACT = np.dtype(np.float64)
 
@@ -73,11 +74,22 @@ class Descent:
         found = search(self.problem, self.theta, self.value, direction, slope) if slope < 0 else None
         if found is None:
             return False
-        t, before = found[0], self.gradient
-        self.theta, self.value, self.gradient = moved(self.theta, t, direction), found[1], found[2]
-        self.memory.add(direction, t, before, self.gradient)
-        self._aimed = None
+        self._go(direction, *found)
         return True
+
+    def balance(self, curvature: Array) -> bool:
+        """A step of Newton's method in the intercept alone; False if F would rise."""
+        direction = intercept.direction(self.problem, curvature, self.gradient)
+        value, gradient = self.problem.loss_gradient(moved(self.theta, 1.0, direction))
+        lower = value <= self.value + noise(self.problem, self.theta, self.value)
+        if lower:
+            self._go(direction, 1.0, value, gradient)
+        return lower
+
+    def _go(self, direction: Array, t: float, value: float, gradient: Array) -> None:
+        before, self._aimed = self.gradient, None
+        self.theta, self.value, self.gradient = moved(self.theta, t, direction), value, gradient
+        self.memory.add(direction, t, before, gradient)
 
 
 def samples(n: int, m: int) -> list[int]:
@@ -98,7 +110,7 @@ class Sketch:
         for i, count in enumerate(samples(n, problem.m)):
             part = problem.subsample(spaced(n, count))
             descent = self.on(part)
-            if i and descent.theta is self.theta:
+            if i and descent.theta is self.theta and preconditioners.pays(part):
                 descent.sharpen(preconditioners.sharper(part, self.theta))
             for _ in range(MORE if i else STEPS):
                 if descent.decrement < 1e-4 or not descent.step():
@@ -131,9 +143,31 @@ class Schedule:
         self.cache["spent"] = self.cache.get("spent", -1) + 1
         if self.cache["spent"] >= self.wait:
             patience = self.cache["fit"] + self.before
-            descent.sharpen(preconditioners.sharper(descent.problem, descent.theta, patience))
+            if preconditioners.pays(descent.problem, patience):
+                descent.sharpen(preconditioners.sharper(descent.problem, descent.theta, patience))
             self.cache["spent"] = 0
             self.wait = max(2 * self.wait, OFTEN, 3 * preconditioners.cost(descent.problem, patience))
+
+
+class Balance:
+    """Steps in the intercept where nothing else keeps the gap up: three at most, then not again for some iterations."""
+
+    def __init__(self) -> None:
+        self.wait, self.pause = 0, 1
+
+    def __call__(self, descent: Descent, stop: Stop) -> bool:
+        """Whether the point is good enough now."""
+        self.wait -= 1
+        if self.wait > 0 or not stop.unbalanced:
+            return False
+        self.wait, self.pause = self.pause, 2 * self.pause
+        curvature = intercept.curvature(descent.problem, descent.theta)
+        for _ in range(BALANCED):
+            if not (stop.unbalanced and descent.balance(curvature)):
+                return False
+            if stop(descent.problem, descent.theta, descent.value, descent.gradient):
+                return True
+        return False
 
 
 def _begun(problem: Problem, theta: Array) -> tuple[Descent, Schedule]:
@@ -168,11 +202,11 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     descent, schedule = _begun(problem, theta)
     if descent.memory.S.nbytes <= KEPT:
         problem.own["memory"] = descent.memory, problem.l2
-    best, lowest, since = np.inf, np.inf, 0
+    best, lowest, since, balance = np.inf, np.inf, 0, Balance()
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
         exact = descent.problem.dtype == EXACT
-        good = stop(descent.problem, descent.theta, descent.value, descent.gradient)
+        good = stop(descent.problem, descent.theta, descent.value, descent.gradient) or balance(descent, stop)
         if good and (exact or stop.judge(descent.theta)):
             return Result(descent.theta, iteration)
         if not good:

@@ -60,6 +60,11 @@ def cost(problem: Problem, patience: float = 0.0) -> float:
     return _kind(problem, patience)[1]
 
 
+def pays(problem: Problem, patience: float = 0.0) -> bool:
+    """Whether `sharper` is better than what all classes share."""
+    return _kind(problem, patience)[0] != "spectral" or not spectral.alike(problem)
+
+
 def sharper(problem: Problem, theta: Array, patience: float = 0.0, operations: float | None = None) -> Preconditioner:
     """By the probabilities at theta; blocks of the classes where they cost few iterations, or at most `patience`."""
     kind, _ = _kind(problem, patience)

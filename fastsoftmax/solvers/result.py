@@ -31,9 +31,16 @@ class Stop:
 
     def __init__(self, tol: float, judge: Callable[[Array], bool] = lambda theta: False) -> None:
         self.tol, self.judge = tol, judge
+        self.unbalanced = False  # of the point that was asked about last, the intercept alone may be to blame
 
     def __call__(self, problem: Problem, theta: Array, value: float, gradient: Array) -> bool:
-        if not problem.optimality(theta, gradient) <= self.tol or problem.far(value, gradient, self.tol):
+        self.unbalanced = False
+        if not problem.optimality(theta, gradient) <= self.tol:
+            return False
+        least = problem.least_gap(value, gradient, self.tol)
+        if not least <= 2 * self.tol:  # then the gap is more than tol, or nearly so
             return False
         gap = problem.gap(theta, value, gradient)
-        return bool(np.isnan(gap) or gap <= self.tol)
+        good = bool(np.isnan(gap) or gap <= self.tol)
+        self.unbalanced = not good and problem.fit_intercept and least <= self.tol
+        return good

@@ -184,3 +184,20 @@ def test_costs_are_of_shapes(rng):
     few, many = (make(rng, "dense", c=c)[3] for c in (4, 40))
     assert blocks.cost(few, 4, 90) < blocks.cost(many, 40, 90) < np.inf
     assert blocks.cost(few, 10**7, 90) == np.inf
+
+
+def test_whether_features_are_alike(rng):
+    """Then a basis tells nothing; mean and scale of columns do not matter."""
+    X = rng.standard_normal((2000, 50))
+    scale, offset = 10.0 ** rng.uniform(-3, 3, 50), 5 * rng.standard_normal(50)
+
+    def asked(X):
+        y = np.arange(len(X)) % 3
+        return spectral.alike(
+            Problem(as_design(X), as_targets(y, len(X), 3, np.float64), 3, l1=0.0, l2=1e-3, fit_intercept=True)
+        )
+
+    assert asked(X)
+    assert asked(X * scale + offset * scale)
+    assert not asked(X @ rng.standard_normal((50, 50)))
+    assert not asked(np.cumsum(X, 1))
