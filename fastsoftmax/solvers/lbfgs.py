@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import intercept, preconditioners
-from fastsoftmax.solvers.diagonal import Diagonal
 from fastsoftmax.solvers.line_search import noise, search
 from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.preconditioners import Preconditioner
@@ -203,6 +202,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     if descent.memory.S.nbytes <= KEPT:
         problem.own["memory"] = descent.memory, problem.l2
     best, lowest, since, balance = np.inf, np.inf, 0, Balance()
+    patience = DIAGONAL if preconditioners.coarse(problem) else PATIENCE
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
         exact = descent.problem.dtype == EXACT
@@ -216,7 +216,6 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             best, lowest, since = min(best, descent.decrement), descent.value, 0
         else:
             since += 1
-        patience = DIAGONAL if isinstance(descent.precondition, Diagonal) else PATIENCE
         stalled = since >= patience or (not exact and since >= 8 and descent.decrement < 1e-6)
         if not stepped or stalled:
             if exact or (stalled and patience == DIAGONAL):

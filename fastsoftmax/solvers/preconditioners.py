@@ -60,6 +60,12 @@ def cost(problem: Problem, patience: float = 0.0) -> float:
     return _kind(problem, patience)[1]
 
 
+def coarse(problem: Problem) -> bool:
+    """Whether nothing but a diagonal will ever be built: there are too many features."""
+    prices = blocks.cost(problem, problem.r, blocks.rows_of_each(problem)), spectral.cost(problem)
+    return not min(prices) < np.inf
+
+
 def pays(problem: Problem, patience: float = 0.0) -> bool:
     """Whether `sharper` is better than what all classes share."""
     return _kind(problem, patience)[0] != "spectral" or not spectral.alike(problem)
