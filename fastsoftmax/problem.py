@@ -389,7 +389,9 @@ class Problem:
     def bound(self, theta: Array, value: float, gradient: Array) -> float:
         """What F* is at least, with a penalty, by a dual feasible point. value, gradient: of the smooth part at theta.
 
-        Nor is it less than the mean entropy of the targets, which no F is below: what proves separable data.
+        Nor is it less than the mean entropy of the targets, which no F is below: what proves separable data. Entries of
+        the gradient that are rounding alone count as 0, as they are at a dual point as near as rounding: in columns of
+        size 1e130, whose penalty is 1e-260, nothing else could be proved.
         """
         coef, intercept = self.split(theta)
         smooth, rho_rows = self.split(gradient)
@@ -405,6 +407,7 @@ class Problem:
 
         along, norm = total(self.over_coef(sums_of))
         dual, alpha, entropy_q, q = value - 0.5 * float(norm) - float(along), 0.0, 0.0, np.zeros(self.c)
+        blur = self._blur(theta)
         if self.fit_intercept:
             dual -= float(rho_rows @ intercept)
             rho = np.concatenate([-rho_rows, rho_rows]) if self.binary else rho_rows - rho_rows.mean()
@@ -423,6 +426,7 @@ class Problem:
             if not self.l2:
                 return float((np.abs(part) / self.penalty1[at[1]]).max())
             excess = np.maximum(np.abs(part) - self.penalty1[at[1]], 0) if self.l1 else part
+            excess = np.where(np.abs(excess) <= blur, 0, excess) if blur else excess
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # of columns of size 1e150
                 return float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2[at[1]])))
 
@@ -434,7 +438,18 @@ class Problem:
             dual = theta_y * dual + (1 - theta_y) * entropy_y
         return max(dual, entropy_y) if np.isfinite(dual) else entropy_y
 
-    def least_gap(self, value: float, gradient: Array, tol: float) -> float:
+    def _blur(self, theta: Array) -> float:
+        """What entries of the gradient may be by rounding alone, in float64; 0 where no penalty is so weak that it counts.
+
+        theta's features have a size of 1, and residuals the rounding of the logits.
+        """
+        weakest = float(self.penalty2.min())
+        if self.dtype != np.float64 or weakest > 1e-6:
+            return 0.0
+        blur = 1e-15 * (1 + self.logit_size(theta))
+        return blur if blur**2 > 1e-12 * weakest else 0.0
+
+    def least_gap(self, theta: Array, value: float, gradient: Array, tol: float) -> float:
         """About what the gap would be at the best intercept, with l2 alone; 0 where it may be below tol without a look.
 
         That is |G|^2 / (2 l2), G the gradient in features less their means: far cheaper than the gap.
@@ -442,10 +457,11 @@ class Problem:
         if not self.l2 or self.l1 or value <= tol + self._class_sums()[1]:
             return 0.0
         G, rho = self.split(gradient)
-        means = self.columns.mean * self.unit
+        means, blur = self.columns.mean * self.unit, self._blur(theta)
 
         def least(at: Any) -> float:
             part = G[at] - np.outer(rho[at[0]], means[at[1]]) if len(rho) else G[at]
+            part = np.where(np.abs(part) <= blur, 0, part) if blur else part
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 return float(np.einsum("ij,ij,j->", part, part, 1 / (2 * self.penalty2[at[1]])))
 

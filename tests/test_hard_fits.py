@@ -9,13 +9,16 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 
 import fastsoftmax as fs
 from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV
+from fastsoftmax.design import as_design
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import blocks, intercept, lbfgs, preconditioners, sampling, spectral
+from fastsoftmax.targets import as_targets
 from tests import exact
 
 SOLVERS = ["lbfgs", "newton"]
@@ -321,6 +324,40 @@ def test_hardly_any_penalty_is_none(rng, C, c, l1_ratio):
     assert model.converged_
     assert -1e-9 <= value(model, X, y) - exact.infimum(X, one_hot(y)) <= 1e-4
     assert not model.separable_
+
+
+@pytest.mark.parametrize("size", [1e12, 1e40, 1e140])
+@pytest.mark.parametrize("c", [2, 4])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+def test_a_column_so_large_that_nothing_is_its_penalty(rng, size, c, l1_ratio, form):
+    """The others are penalised: the gap is proved, and F is that of a column where rounding is no matter."""
+    X = rng.standard_normal((200, 5))
+    y = labels(rng, X, c)
+    fits = []
+    for factor in (1e6, size):
+        X_large = X * np.array([1, 1, factor, 1, 1])
+        fits.append(SoftmaxRegression(C=1e-2, l1_ratio=l1_ratio, tol=1e-6).fit(form(X_large), y))
+    usual, large = fits
+    assert large.converged_
+    assert large.duality_gap_ <= 1e-6
+    assert large.objective_ == pytest.approx(usual.objective_, abs=2e-6)
+    moves = large.coef_[:, 2] * size - usual.coef_[:, 2] * 1e6
+    assert_allclose(moves, moves.mean() if c > 2 else 0, atol=1e-2)  # all classes alike change nothing
+
+
+def test_a_gradient_that_is_more_than_rounding_counts(rng):
+    """A thousandth of the way from the optimum the gap of such a column is large."""
+    X = rng.standard_normal((200, 3)) * np.array([1, 1e40, 1])
+    y = labels(rng, X / np.array([1, 1e40, 1]), 3)
+    design = as_design(X)
+    targets = as_targets(y, 200, 3, np.float64)
+    problem = Problem(design, targets, 3, l1=0.0, l2=1e-2, fit_intercept=True)
+    model = SoftmaxRegression(C=1 / (200 * 1e-2), tol=1e-8).fit(X, y)
+    at = problem.loaded(model.coef_, model.intercept_)
+    assert problem.gap(at, *problem.loss_gradient(at)) <= 1e-8
+    problem.split(at)[0][0, 1] *= 1.001
+    assert problem.gap(at, *problem.loss_gradient(at)) > 0.1
 
 
 # ---- separable data
