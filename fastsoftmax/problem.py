@@ -19,6 +19,9 @@ from fastsoftmax.vectors import in_blocks, total
 Array = NDArray[Any]
 
 
+LOOKED_AT = 4 << 20  # residuals of which the rounding is found
+
+
 class Columns(NamedTuple):
     """What all rows say of the mapped columns."""
 
@@ -407,7 +410,7 @@ class Problem:
 
         along, norm = total(self.over_coef(sums_of))
         dual, alpha, entropy_q, q = value - 0.5 * float(norm) - float(along), 0.0, 0.0, np.zeros(self.c)
-        blur = self._blur(theta)
+        rounding = self._rounding(theta)
         if self.fit_intercept:
             dual -= float(rho_rows @ intercept)
             rho = np.concatenate([-rho_rows, rho_rows]) if self.binary else rho_rows - rho_rows.mean()
@@ -426,7 +429,7 @@ class Problem:
             if not self.l2:
                 return float((np.abs(part) / self.penalty1[at[1]]).max())
             excess = np.maximum(np.abs(part) - self.penalty1[at[1]], 0) if self.l1 else part
-            excess = np.where(np.abs(excess) <= blur, 0, excess) if blur else excess
+            excess = excess if rounding is None else np.where(np.abs(excess) <= rounding[at], 0, excess)
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # of columns of size 1e150
                 return float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2[at[1]])))
 
@@ -438,18 +441,19 @@ class Problem:
             dual = theta_y * dual + (1 - theta_y) * entropy_y
         return max(dual, entropy_y) if np.isfinite(dual) else entropy_y
 
-    def _blur(self, theta: Array) -> float:
-        """What entries of the gradient may be by rounding alone, in float64; 0 where no penalty is so weak that it counts.
+    def _rounding(self, theta: Array) -> Array | None:
+        """(r, m) what rounding alone may leave of the gradient; None where no penalty is so weak that it counts.
 
-        theta's features have a size of 1, and residuals the rounding of the logits.
+        An entry is a sum of s_i r_ik x_ij, r the residual: its rounding is a few times eps sum_i |s_i r_ik x_ij|.
         """
-        weakest = float(self.penalty2.min())
-        if self.dtype != np.float64 or weakest > 1e-6:
-            return 0.0
-        blur = 1e-15 * (1 + self.logit_size(theta))
-        return blur if blur**2 > 1e-12 * weakest else 0.0
+        if self.dtype != np.float64 or float(self.penalty2.min()) > 1e-20 or self.design.n * self.c > LOOKED_AT:
+            return None
+        residual = self.targets.residual(self.probabilities(theta))[:, -self.r :]
+        weights = self.row_weights(np.abs(residual).T)
+        share, squares = weights.sum(1), self.objective.design.weighted(weights)[1]
+        return np.asarray(16 * np.finfo(np.float64).eps / self.targets.total * np.sqrt(share[:, None] * squares))
 
-    def least_gap(self, theta: Array, value: float, gradient: Array, tol: float) -> float:
+    def least_gap(self, value: float, gradient: Array, tol: float) -> float:
         """About what the gap would be at the best intercept, with l2 alone; 0 where it may be below tol without a look.
 
         That is |G|^2 / (2 l2), G the gradient in features less their means: far cheaper than the gap.
@@ -457,11 +461,10 @@ class Problem:
         if not self.l2 or self.l1 or value <= tol + self._class_sums()[1]:
             return 0.0
         G, rho = self.split(gradient)
-        means, blur = self.columns.mean * self.unit, self._blur(theta)
+        means = self.columns.mean * self.unit
 
         def least(at: Any) -> float:
             part = G[at] - np.outer(rho[at[0]], means[at[1]]) if len(rho) else G[at]
-            part = np.where(np.abs(part) <= blur, 0, part) if blur else part
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 return float(np.einsum("ij,ij,j->", part, part, 1 / (2 * self.penalty2[at[1]])))
 

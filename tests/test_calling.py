@@ -203,15 +203,18 @@ report(found)
 """,
     "on the way out": "import atexit\nfirst = work()\natexit.register(lambda: report([first, work()]))",
 }
+LAYERS = "omp", "workqueue", "tbb"
 ALONE = {"beside other kernels, at once": "workqueue"}  # Numba ends a process that enters it from two threads
 BIG = "SHAPES, FITS = ((3000, 37, 5), (15000, 64, 10)), True\n"
 SMALL = "SHAPES, FITS = ((60, 9, 3),), False\n"
 
 
 def _cases():
-    for layer in ("omp", "workqueue", "tbb"):
+    for i, layer in enumerate(LAYERS):
         for threads in (1, 2, 5):
-            for way in WAYS if threads > 1 else ("main thread", "eight threads", "fork after"):
+            ways = WAYS if threads == 2 else ("main thread", "eight threads", "fork after")
+            turns = list(WAYS)[i :: len(LAYERS)] if threads == 5 else []  # five threads: each way on one layer
+            for way in dict.fromkeys([*ways, *turns]):
                 if ALONE.get(way) != layer:
                     yield way, {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": threads}
     for threads in (3, 4, 6, 7, 8):

@@ -1,5 +1,7 @@
 """Newton's method: with the whole Hessian where it is small, else with conjugate gradients on products with it.
 
+Where products lead nowhere, as with heavy tails and hardly a penalty, the whole Hessian is the last resort.
+
 Nocedal & Wright 2006, algorithm 7.1 (line search Newton-CG), preconditioned as L-BFGS is.
 """
 
@@ -18,6 +20,8 @@ from fastsoftmax.solvers.sampling import spreads
 
 Array = NDArray[Any]
 WHOLE = 400  # parameters up to which the whole Hessian is built
+AT_LAST, DEAREST = 2500, 1e11  # parameters, and operations, up to which it is where products lead nowhere
+SLOW = 30  # iterations after which they do
 GENEROUS = 1e11  # operations that blocks may take: half a second
 MOST = 200  # products with the Hessian for a direction
 UNSURE = 1e-6  # of tol, for decrements of a Hessian of which rounding may hide a part
@@ -29,10 +33,13 @@ EXACT = np.dtype(np.float64)
 
 def whole(problem: Problem) -> bool:
     """Whether building the whole Hessian is cheap: few parameters, and no more work than 20 passes over the data."""
-    M = problem.m + problem.fit_intercept
-    pairs = problem.r * (problem.r + 1) / 2
-    work = pairs * problem.design.n * M * M
+    work = building(problem)
     return problem.size <= WHOLE and (work <= 20 * 4.0 * problem.design.n * problem.m * problem.c or work < 2e7)
+
+
+def building(problem: Problem) -> float:
+    """Operations that the whole Hessian takes."""
+    return problem.r * (problem.r + 1) / 2 * problem.design.n * float(problem.m + problem.fit_intercept) ** 2
 
 
 def hessian(problem: Problem, proba: Array) -> Array:
@@ -197,6 +204,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     if small:
         problem = problem.like(dtype=EXACT)
     model = Whole() if small else Products(problem)
+    exchangeable = not small and problem.size <= AT_LAST and building(problem) <= DEAREST
     value, gradient = problem.loss_gradient(theta)
     best, least, idle, hoped, done = np.inf, np.inf, 0, np.inf, False
     for iteration in range(max_iter):
@@ -224,9 +232,12 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
                 separable = falls[0] > clear or may_grow(problem, theta, value)
                 return Result(theta, iteration + 1, confirmed=True, separable=separable)
             ended = not model.learn(t) or idle >= IDLE
-        if ended:
-            if exact:
-                return Result(theta, iteration + 1, stalled=True, confirmed=done)
+        exchange = exchangeable and (iteration >= SLOW or (ended and exact))
+        if exchange:
+            model, exchangeable = Whole(), False
+        elif ended and exact:
+            return Result(theta, iteration + 1, stalled=True, confirmed=done)
+        if exchange or ended:
             problem, idle = problem.like(dtype=EXACT), 0
             value, gradient = problem.loss_gradient(theta)
             best, least = np.inf, np.inf

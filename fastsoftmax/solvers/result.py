@@ -37,7 +37,7 @@ class Stop:
         self.unbalanced = False
         if not problem.optimality(theta, gradient) <= self.tol:
             return False
-        least = problem.least_gap(theta, value, gradient, self.tol)
+        least = problem.least_gap(value, gradient, self.tol)
         if not least <= 2 * self.tol:  # then the gap is more than tol, or nearly so
             return False
         gap = problem.gap(theta, value, gradient)
