@@ -19,7 +19,7 @@ from fastsoftmax.vectors import in_blocks, total
 Array = NDArray[Any]
 
 
-LOOKED_AT = 4 << 20  # residuals of which the rounding is found
+LOOKED_AT = 1 << 26  # entries of X, or residuals, of which the rounding is found
 
 
 class Columns(NamedTuple):
@@ -105,6 +105,8 @@ class Problem:
         self.size = self.r * (self.m + fit_intercept)
         with np.errstate(over="ignore"):
             self.penalty2, self.penalty1 = np.minimum(l2 * unit * unit, 1e300), l1 * unit
+        with np.errstate(over="ignore", divide="ignore"):  # of columns of size 1e150
+            self.inverse2 = np.minimum(1 / (2 * self.penalty2), 1e300)
         self.gauge = not binary  # adding the same to all classes changes no probability
         self.cache: dict[str, Any] = {}  # what strengths of the penalty and compute types share, and folds
         self.own: dict[str, Any] = {}  # what they share of these rows alone
@@ -430,8 +432,8 @@ class Problem:
                 return float((np.abs(part) / self.penalty1[at[1]]).max())
             excess = np.maximum(np.abs(part) - self.penalty1[at[1]], 0) if self.l1 else part
             excess = excess if rounding is None else np.where(np.abs(excess) <= rounding[at], 0, excess)
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # of columns of size 1e150
-                return float(np.einsum("ij,ij,j->", excess, excess, 1 / (2 * self.penalty2[at[1]])))
+            with np.errstate(over="ignore"):
+                return float(np.einsum("ij,ij,j->", excess, excess, self.inverse2[at[1]]))
 
         dual = (1 - alpha) * dual + alpha * entropy_q
         if self.l2:
@@ -444,14 +446,25 @@ class Problem:
     def _rounding(self, theta: Array) -> Array | None:
         """(r, m) what rounding alone may leave of the gradient; None where no penalty is so weak that it counts.
 
-        An entry is a sum of s_i r_ik x_ij, r the residual: its rounding is a few times eps sum_i |s_i r_ik x_ij|.
+        An entry is a sum of s_i r_ik x_ij, r the residual: its rounding is some times eps sum_i |s_i r_ik x_ij|, and
+        what that of the logits, eps sum_j |x_ij w_kj|, makes of the residual.
         """
-        if self.dtype != np.float64 or float(self.penalty2.min()) > 1e-20 or self.design.n * self.c > LOOKED_AT:
+        design, n, eps = self.objective.design, self.design.n, np.finfo(np.float64).eps
+        weak = self.dtype == np.float64 and float(self.penalty2.min()) < 1e-20
+        if not weak or n * max(self.m, self.c) > LOOKED_AT:
             return None
-        residual = self.targets.residual(self.probabilities(theta))[:, -self.r :]
-        weights = self.row_weights(np.abs(residual).T)
-        share, squares = weights.sum(1), self.objective.design.weighted(weights)[1]
-        return np.asarray(16 * np.finfo(np.float64).eps / self.targets.total * np.sqrt(share[:, None] * squares))
+        coef = np.abs(self._full(theta)[0])
+        proba, result = self.probabilities(theta), np.zeros((self.r, self.m))
+        residual = np.abs(self.targets.residual(proba))
+        step = max(1, (1 << 22) // self.m)
+        for rows in (slice(start, min(n, start + step)) for start in range(0, n, step)):
+            X, p = np.empty((rows.stop - rows.start, self.m)), proba[rows]
+            design.block(rows.start, rows.stop, X)
+            logits = np.abs(X, out=X) @ coef.T
+            blur = 8 * residual[rows] + p * (logits + (p * logits).sum(1, keepdims=True))
+            own = self.targets.kernel.weight[rows] if len(self.targets.kernel.weight) else np.ones(len(X))
+            result += (own[:, None] * blur[:, -self.r :]).T @ X
+        return result * (eps / self.targets.total)
 
     def least_gap(self, value: float, gradient: Array, tol: float) -> float:
         """About what the gap would be at the best intercept, with l2 alone; 0 where it may be below tol without a look.
@@ -465,7 +478,7 @@ class Problem:
 
         def least(at: Any) -> float:
             part = G[at] - np.outer(rho[at[0]], means[at[1]]) if len(rho) else G[at]
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-                return float(np.einsum("ij,ij,j->", part, part, 1 / (2 * self.penalty2[at[1]])))
+            with np.errstate(over="ignore"):
+                return float(np.einsum("ij,ij,j->", part, part, self.inverse2[at[1]]))
 
         return float(total(self.over_coef(least)))

@@ -78,8 +78,8 @@ class Damping:
         if t >= 0.3:
             self.share = 0.1 * self.share if self.share > 1e-8 else 0.0
         elif t < 1e-6:
-            self.share = max(100 * self.share, 1e-6)
-        return self.share < 1e6
+            self.share = max(1000 * self.share, 1e-6)
+        return self.share < 1e13  # where all rows are decided, and some wrongly, `measure` is 1e-10 of the usual
 
 
 class Factor:
@@ -121,6 +121,9 @@ class Whole:
         proba = problem.probabilities(theta)
         factor = Factor(problem, hessian(problem, proba), self.damping.share)
         self.sure = 1.0 if factor.exact else UNSURE
+        if self.damping.share > 0:  # products know nothing of it, and the slope not what is left
+            self.sure = 0.0
+            return -factor(gradient)
         if factor.exact and self.trusted:
             return -factor(gradient)
         return newton_direction(problem, proba, -gradient, factor, MOST).step
@@ -206,14 +209,15 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     model = Whole() if small else Products(problem)
     exchangeable = not small and problem.size <= AT_LAST and building(problem) <= DEAREST
     value, gradient = problem.loss_gradient(theta)
-    best, least, idle, hoped, done = np.inf, np.inf, 0, np.inf, False
+    best, least, idle, hoped, done, t = np.inf, np.inf, 0, np.inf, False, 0.0
     for iteration in range(max_iter):
         exact, optimality = problem.dtype == EXACT, problem.optimality(theta, gradient)
         report(iteration, value, optimality)
         good = stop(problem, theta, value, gradient)
         if good and problem.l2 and (exact or stop.judge(theta)):
             return Result(theta, iteration)
-        idle = 0 if value < best - rounding(problem, value) or optimality < 0.7 * least else idle + 1
+        gained = value < best - rounding(problem, value) or optimality < 0.7 * least
+        idle = 0 if gained else idle + (t > 0)  # without a step the model learns, as long as it can
         best, least, ended = min(best, value), min(least, optimality), good and not exact
         if not ended:
             direction = model.direction(problem, theta, gradient)
