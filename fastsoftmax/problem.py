@@ -19,9 +19,6 @@ from fastsoftmax.vectors import in_blocks, total
 Array = NDArray[Any]
 
 
-LOOKED_AT = 1 << 26  # entries of X, or residuals, of which the rounding is found
-
-
 class Columns(NamedTuple):
     """What all rows say of the mapped columns."""
 
@@ -394,9 +391,7 @@ class Problem:
     def bound(self, theta: Array, value: float, gradient: Array) -> float:
         """What F* is at least, with a penalty, by a dual feasible point. value, gradient: of the smooth part at theta.
 
-        Nor is it less than the mean entropy of the targets, which no F is below: what proves separable data. Entries of
-        the gradient that are rounding alone count as 0, as they are at a dual point as near as rounding: in columns of
-        size 1e130, whose penalty is 1e-260, nothing else could be proved.
+        Nor is it less than the mean entropy of the targets, which no F is below: what proves separable data.
         """
         coef, intercept = self.split(theta)
         smooth, rho_rows = self.split(gradient)
@@ -412,7 +407,6 @@ class Problem:
 
         along, norm = total(self.over_coef(sums_of))
         dual, alpha, entropy_q, q = value - 0.5 * float(norm) - float(along), 0.0, 0.0, np.zeros(self.c)
-        rounding = self._rounding(theta)
         if self.fit_intercept:
             dual -= float(rho_rows @ intercept)
             rho = np.concatenate([-rho_rows, rho_rows]) if self.binary else rho_rows - rho_rows.mean()
@@ -431,7 +425,6 @@ class Problem:
             if not self.l2:
                 return float((np.abs(part) / self.penalty1[at[1]]).max())
             excess = np.maximum(np.abs(part) - self.penalty1[at[1]], 0) if self.l1 else part
-            excess = excess if rounding is None else np.where(np.abs(excess) <= rounding[at], 0, excess)
             with np.errstate(over="ignore"):
                 return float(np.einsum("ij,ij,j->", excess, excess, self.inverse2[at[1]]))
 
@@ -442,29 +435,6 @@ class Problem:
             theta_y = min(1.0, 1 / max(1e-300, float(np.max(self.over_coef(conjugate)))))
             dual = theta_y * dual + (1 - theta_y) * entropy_y
         return max(dual, entropy_y) if np.isfinite(dual) else entropy_y
-
-    def _rounding(self, theta: Array) -> Array | None:
-        """(r, m) what rounding alone may leave of the gradient; None where no penalty is so weak that it counts.
-
-        An entry is a sum of s_i r_ik x_ij, r the residual: its rounding is some times eps sum_i |s_i r_ik x_ij|, and
-        what that of the logits, eps sum_j |x_ij w_kj|, makes of the residual.
-        """
-        design, n, eps = self.objective.design, self.design.n, np.finfo(np.float64).eps
-        weak = self.dtype == np.float64 and float(self.penalty2.min()) < 1e-20
-        if not weak or n * max(self.m, self.c) > LOOKED_AT:
-            return None
-        coef = np.abs(self._full(theta)[0])
-        proba, result = self.probabilities(theta), np.zeros((self.r, self.m))
-        residual = np.abs(self.targets.residual(proba))
-        step = max(1, (1 << 22) // self.m)
-        for rows in (slice(start, min(n, start + step)) for start in range(0, n, step)):
-            X, p = np.empty((rows.stop - rows.start, self.m)), proba[rows]
-            design.block(rows.start, rows.stop, X)
-            logits = np.abs(X, out=X) @ coef.T
-            blur = 8 * residual[rows] + p * (logits + (p * logits).sum(1, keepdims=True))
-            own = self.targets.kernel.weight[rows] if len(self.targets.kernel.weight) else np.ones(len(X))
-            result += (own[:, None] * blur[:, -self.r :]).T @ X
-        return result * (eps / self.targets.total)
 
     def least_gap(self, value: float, gradient: Array, tol: float) -> float:
         """About what the gap would be at the best intercept, with l2 alone; 0 where it may be below tol without a look.

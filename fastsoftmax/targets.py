@@ -151,15 +151,6 @@ class CheckedTargets:
         """The same for kernels that compute in `dtype`."""
         return CheckedTargets(self.kernel._replace(soft=self.kernel.soft.astype(dtype)), self.n)
 
-    def residual(self, proba: NDArray[Any]) -> NDArray[Any]:
-        """(n, c), probabilities less the smoothed targets."""
-        n, c = proba.shape
-        labels, soft, _, epsilon = self.kernel
-        if len(labels):
-            soft = np.zeros((n, c))
-            soft[np.arange(n), labels] = 1
-        return np.asarray(proba - ((1 - epsilon) * soft.reshape(n, c) + epsilon / c))
-
     def class_totals(self, c: int) -> NDArray[np.float64]:
         """What each class weighs, before smoothing."""
         return _class_totals(self.kernel.labels, self.kernel.soft.reshape(-1, c), c, self.kernel.weight)

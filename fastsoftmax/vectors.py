@@ -43,7 +43,10 @@ def in_blocks(function: Callable[[slice], Any], size: int, entries: int = 1) -> 
 
 def in_parts(function: Callable[[slice], Any], size: int, operations: float) -> None:
     """function of each of the slices that 0..size is cut into: of products with matrices, which threads share."""
-    parts = min(size, PARTS) if operations > WORTH else 1
+    if operations <= WORTH:
+        function(slice(0, size))
+        return
+    parts = min(size, PARTS)
     cuts = [size * i // parts for i in range(parts + 1)]
     slices = [slice(*cut) for cut in pairwise(cuts)]
     on_threads(_jit.threads_here(), function, slices)

@@ -217,13 +217,3 @@ def test_subsample_and_rows(rng):
     assert_allclose(out, X[rows])
     small = problem.subsample(rows)
     assert_allclose(small.l2 * small.targets.total, problem.l2 * problem.targets.total)
-
-
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_residuals_are_the_gradient_in_the_logits(rng, soft, smoothing):
-    y = rng.dirichlet(np.ones(4), 9) if soft else rng.integers(0, 4, 9)
-    Y = (1 - smoothing) * (y if soft else np.eye(4)[y]) + smoothing / 4
-    proba = rng.dirichlet(np.ones(4), 9)
-    targets = as_targets(y, 9, 4, np.float64, label_smoothing=smoothing)
-    assert_allclose(targets.residual(proba), proba - Y, atol=1e-15)

@@ -9,33 +9,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers.sampling import part_of
 
 Array = NDArray[Any]
 LOOKED_AT = 4 << 20  # probabilities from which the curvature is summed
+WHOLE = 2000  # classes, of which it is factored in a tenth of a second; of more the diagonal has to do
 RAISED = 1e-6  # share of the diagonal that is added to it
 
 
-def curvature(problem: Problem, theta: Array) -> Array:
-    """The Hessian in the intercept (r, r), diag(sum_i s_i p_i) - sum_i s_i p_i p_i', over S, by some of the rows.
+class Curvature:
+    """The Hessian in the intercept, diag(sum_i s_i p_i) - sum_i s_i p_i p_i', over S, by some of the rows.
 
     Regular also where all classes move together.
     """
-    part = part_of(problem, min(problem.design.n, max(LOOKED_AT // problem.c, 1)))
-    p = part.probabilities(theta)[:, -problem.r :]
-    own = part.targets.kernel.weight
-    weighted = (p * own[:, None]).astype(p.dtype) if len(own) else p
-    H, diagonal = -(p.T @ weighted).astype(np.float64), np.arange(problem.r)
-    H[diagonal, diagonal] += weighted.sum(0, dtype=np.float64)
-    H /= part.targets.total
-    H[diagonal, diagonal] = np.maximum(H[diagonal, diagonal], 1e-12 / problem.c) * (1 + RAISED)
-    return H + np.trace(H) / problem.r**2 if problem.gauge else H
 
+    def __init__(self, problem: Problem, theta: Array) -> None:
+        part = part_of(problem, min(problem.design.n, max(LOOKED_AT // problem.c, 1)))
+        p, own, r = part.probabilities(theta)[:, -problem.r :], part.targets.kernel.weight, problem.r
+        weighted = (p * own[:, None]).astype(p.dtype) if len(own) else p
+        self.diagonal = (weighted * (1 - p)).sum(0, dtype=np.float64) / part.targets.total
+        self.diagonal = np.maximum(self.diagonal, 1e-12 / problem.c) * (1 + RAISED)
+        self.factor: Any = None
+        if r <= WHOLE:
+            H = -(p.T @ weighted).astype(np.float64) / part.targets.total
+            H[np.arange(r), np.arange(r)] = self.diagonal
+            factor, info = lapack.dpotrf(H + np.trace(H) / r**2 if problem.gauge else H, clean=0)
+            self.factor = factor if info == 0 else None
 
-def direction(problem: Problem, curvature: Array, gradient: Array) -> Array:
-    """A step of Newton's method in the intercept, 0 in coef."""
-    step = np.zeros_like(gradient)
-    problem.split(step)[1][...] = -np.linalg.solve(curvature, problem.split(gradient)[1])
-    return step
+    def direction(self, problem: Problem, gradient: Array) -> Array:
+        """A step of Newton's method in the intercept, 0 in coef."""
+        step, rho = np.zeros_like(gradient), problem.split(gradient)[1]
+        moves = rho / self.diagonal if self.factor is None else lapack.dpotrs(self.factor, rho)[0]
+        problem.split(step)[1][...] = -(moves - moves.mean() if problem.gauge else moves)
+        return step

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.problem import Problem
-from fastsoftmax.solvers import intercept, preconditioners
+from fastsoftmax.solvers import preconditioners
+from fastsoftmax.solvers.diagonal import Diagonal
+from fastsoftmax.solvers.intercept import Curvature
 from fastsoftmax.solvers.line_search import noise, search
 from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.preconditioners import Preconditioner
@@ -76,9 +78,11 @@ class Descent:
         self._go(direction, *found)
         return True
 
-    def balance(self, curvature: Array) -> bool:
+    def balance(self, curvature: Curvature) -> bool:
         """A step of Newton's method in the intercept alone; False if F would rise."""
-        direction = intercept.direction(self.problem, curvature, self.gradient)
+        direction = curvature.direction(self.problem, self.gradient)
+        if not product(direction, self.gradient) < 0:
+            return False
         value, gradient = self.problem.loss_gradient(moved(self.theta, 1.0, direction))
         lower = value <= self.value + noise(self.problem, self.theta, self.value)
         if lower:
@@ -160,7 +164,7 @@ class Balance:
         if self.wait > 0 or not stop.unbalanced:
             return False
         self.wait, self.pause = self.pause, 2 * self.pause
-        curvature = intercept.curvature(descent.problem, descent.theta)
+        curvature = Curvature(descent.problem, descent.theta)
         for _ in range(BALANCED):
             if not (stop.unbalanced and descent.balance(curvature)):
                 return False
@@ -202,7 +206,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     if descent.memory.S.nbytes <= KEPT:
         problem.own["memory"] = descent.memory, problem.l2
     best, lowest, since, balance = np.inf, np.inf, 0, Balance()
-    patience = DIAGONAL if preconditioners.coarse(problem) else PATIENCE
+    coarse = preconditioners.coarse(problem)
     for iteration in range(max_iter):
         report(iteration, descent.value, descent.decrement)
         exact = descent.problem.dtype == EXACT
@@ -216,6 +220,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             best, lowest, since = min(best, descent.decrement), descent.value, 0
         else:
             since += 1
+        patience = DIAGONAL if coarse and isinstance(descent.precondition, Diagonal) else PATIENCE
         stalled = since >= patience or (not exact and since >= 8 and descent.decrement < 1e-6)
         if not stepped or stalled:
             if exact or (stalled and patience == DIAGONAL):

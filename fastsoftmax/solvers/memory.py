@@ -39,7 +39,7 @@ class Memory:
 
     def clear(self) -> None:
         """Forget all pairs."""
-        self.slots = []
+        self.slots, self._scaled = [], (None, 1.0, 0)
 
     def look(self, gradient: Array) -> None:
         """To be called where the gradient is another one without a step: its products with the steps."""
@@ -57,7 +57,7 @@ class Memory:
 
     def change(self, curvature: Array) -> None:
         """The Hessian is another one, by this diagonal."""
-        used = self.used
+        used, self._scaled = self.used, (None, 1.0, 0)
         if not used:
             return
 

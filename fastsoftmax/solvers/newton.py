@@ -21,7 +21,8 @@ from fastsoftmax.solvers.sampling import spreads
 Array = NDArray[Any]
 WHOLE = 400  # parameters up to which the whole Hessian is built
 AT_LAST, DEAREST = 2500, 1e11  # parameters, and operations, up to which it is where products lead nowhere
-SLOW = 30  # iterations after which they do
+LARGEST = 1 << 23  # weights of rows for it, 64 MB
+SLOW = 30  # iterations after which products lead nowhere
 GENEROUS = 1e11  # operations that blocks may take: half a second
 MOST = 200  # products with the Hessian for a direction
 UNSURE = 1e-6  # of tol, for decrements of a Hessian of which rounding may hide a part
@@ -42,12 +43,21 @@ def building(problem: Problem) -> float:
     return problem.r * (problem.r + 1) / 2 * problem.design.n * float(problem.m + problem.fit_intercept) ** 2
 
 
+def affordable(problem: Problem) -> bool:
+    """Whether the whole Hessian can be built where nothing else helps."""
+    weights = problem.r * (problem.r + 1) / 2 * problem.design.n
+    return problem.size <= AT_LAST and building(problem) <= DEAREST and weights <= LARGEST
+
+
 def hessian(problem: Problem, proba: Array) -> Array:
     """The whole Hessian, by class and then by feature, the intercept last; regular also where classes move together."""
     r, M = problem.r, problem.m + problem.fit_intercept
     p = proba[:, -r:].T
     k, q = np.triu_indices(r)
-    grams = problem.blocks(p[k] * ((k == q)[:, None] - p[q]), penalty=False)
+    weights = -p[q]
+    weights[k == q] += 1
+    weights *= p[k]
+    grams = problem.blocks(weights, penalty=False)
     full = np.where(np.tri(M, k=-1, dtype=bool), grams.swapaxes(1, 2), grams)
     H = np.empty((r, M, r, M))
     by_classes = H.swapaxes(1, 2)
@@ -207,7 +217,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     if small:
         problem = problem.like(dtype=EXACT)
     model = Whole() if small else Products(problem)
-    exchangeable = not small and problem.size <= AT_LAST and building(problem) <= DEAREST
+    exchangeable = not small and affordable(problem)
     value, gradient = problem.loss_gradient(theta)
     best, least, idle, hoped, done, t = np.inf, np.inf, 0, np.inf, False, 0.0
     for iteration in range(max_iter):
@@ -238,7 +248,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             ended = not model.learn(t) or idle >= IDLE
         exchange = exchangeable and (iteration >= SLOW or (ended and exact))
         if exchange:
-            model, exchangeable = Whole(), False
+            model, exchangeable, hoped, done = Whole(), False, np.inf, False
         elif ended and exact:
             return Result(theta, iteration + 1, stalled=True, confirmed=done)
         if exchange or ended:

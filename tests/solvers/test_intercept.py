@@ -8,6 +8,7 @@ from fastsoftmax import SoftmaxRegression
 from fastsoftmax.design import as_design
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import intercept, lbfgs, preconditioners
+from fastsoftmax.solvers.intercept import Curvature
 from fastsoftmax.solvers.lbfgs import Balance, Descent, solve
 from fastsoftmax.solvers.result import Stop
 from fastsoftmax.targets import as_targets
@@ -19,12 +20,36 @@ from tests.test_problem import LAYOUTS, make
 def test_curvature(rng, layout, c):
     _, _, _, problem = make(rng, layout, c=c)
     theta = 0.5 * rng.standard_normal(problem.size)
-    H = intercept.curvature(problem, theta)
+    curvature = Curvature(problem, theta)
     for direction in np.eye(problem.r)[1:] - np.eye(problem.r)[:1] if problem.gauge else np.ones((1, 1)):
         step = np.zeros(problem.size)
         problem.split(step)[1][...] = 1e-6 * direction
-        change = problem.loss_gradient(theta + step)[1] - problem.loss_gradient(theta - step)[1]
-        assert_allclose(H @ direction, problem.split(change)[1] / 2e-6, rtol=1e-4, atol=1e-8)
+        change = (problem.loss_gradient(theta + step)[1] - problem.loss_gradient(theta - step)[1]) / 2e-6
+        back = -problem.split(curvature.direction(problem, change))[1]
+        wanted = direction - direction.mean() if problem.gauge else direction
+        assert_allclose(back, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("c", [2, 4])
+def test_of_very_many_classes_the_diagonal_has_to_do(rng, monkeypatch, c):
+    monkeypatch.setattr(intercept, "WHOLE", 0)
+    _, _, _, problem = make(rng, "dense", c=c)
+    theta = 0.1 * rng.standard_normal(problem.size)
+    descent = Descent(problem, theta, preconditioners.shared(problem))
+    before = np.abs(problem.split(descent.gradient)[1]).max()
+    assert descent.balance(Curvature(problem, theta))
+    assert np.abs(problem.split(descent.gradient)[1]).max() < 0.5 * before
+
+
+def test_where_the_intercept_is_right_already(rng):
+    """No step, no division by its length."""
+    X = rng.standard_normal((30, 3))
+    y = np.repeat(np.arange(3), 20)
+    design, targets = as_design(np.r_[X, -X]), as_targets(y, 60, 3, np.float64)
+    problem = Problem(design, targets, 3, l1=0.0, l2=1e-2, fit_intercept=True)
+    descent = Descent(problem, problem.null()[0], preconditioners.shared(problem))
+    problem.split(descent.gradient)[1][...] = 0
+    assert not descent.balance(Curvature(problem, descent.theta))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -35,7 +60,7 @@ def test_a_step(rng, layout, c):
     theta = 0.1 * rng.standard_normal(problem.size)
     descent = Descent(problem, theta, preconditioners.shared(problem))
     before = descent.value, np.abs(problem.split(descent.gradient)[1]).max()
-    assert descent.balance(intercept.curvature(problem, theta))
+    assert descent.balance(Curvature(problem, theta))
     assert_allclose(problem.split(descent.theta)[0], problem.split(theta)[0])
     value, gradient = problem.loss_gradient(descent.theta)
     assert value == descent.value < before[0]
@@ -66,9 +91,10 @@ def test_where_the_intercept_alone_keeps_the_gap_up(rng):
 
 def test_where_more_than_the_intercept_is_wrong(rng):
     problem, theta = problem_of_many(rng)
-    problem.split(theta)[0][...] += 0.01 * rng.standard_normal((problem.r, problem.m))
-    descent, stop = Descent(problem, theta, preconditioners.shared(problem)), Stop(1e-5)
+    problem.split(theta)[0][...] += 7e-3 * rng.standard_normal((problem.r, problem.m))
+    descent, stop = Descent(problem, theta, preconditioners.shared(problem)), Stop(1e-3)
     assert not stop(problem, theta, descent.value, descent.gradient)
+    assert problem.optimality(theta, descent.gradient) <= 1e-3 < problem.least_gap(descent.value, descent.gradient, 0)
     assert not stop.unbalanced
     assert not Balance()(descent, stop)
     assert descent.theta is theta
@@ -77,8 +103,9 @@ def test_where_more_than_the_intercept_is_wrong(rng):
 def test_a_step_too_far_is_not_taken(rng):
     problem, theta = problem_of_many(rng)
     descent = Descent(problem, theta, preconditioners.shared(problem))
-    value, curvature = descent.value, intercept.curvature(problem, theta)
-    assert not descent.balance(1e-4 * curvature)
+    value, curvature = descent.value, Curvature(problem, theta)
+    curvature.factor *= 1e-2
+    assert not descent.balance(curvature)
     assert descent.theta is theta
     assert descent.value == value
     assert not descent.memory.slots
