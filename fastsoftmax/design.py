@@ -478,8 +478,20 @@ class CSR(Design):
         return first, second
 
     def _absent(self, stored: Array, weight: Array) -> Array:
-        S = float(ordered_sum(weight)) if len(weight) else float(self.n)
-        return np.asarray(S - stored)
+        """Of columns that most rows have it is summed: a difference would leave rounding, and constant columns vary."""
+        if not len(weight):
+            return np.asarray(self.n - stored)
+        absent = np.maximum(float(ordered_sum(weight)) - stored, 0.0)
+        most = np.flatnonzero(2 * np.bincount(self.indices, minlength=self.m) >= self.n)
+        if len(most):
+            place = np.full(self.m, -1)
+            place[most] = np.arange(len(most))
+            at, rows = place[self.indices], np.repeat(np.arange(self.n), np.diff(self.indptr))
+            missing = np.ones((self.n, len(most)), bool)
+            missing[rows[at >= 0], at[at >= 0]] = False
+            rows, columns = np.nonzero(missing)
+            absent[most] = np.bincount(columns, weight[rows], len(most))
+        return absent
 
     def largest(self, columns: Array) -> Array:
         result = np.zeros(self.m)

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastsoftmax as fs
 from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV
 from fastsoftmax.design import as_design
+from fastsoftmax.fitting import standardized
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import blocks, intercept, lbfgs, preconditioners, sampling, spectral
 from fastsoftmax.targets import as_targets
@@ -567,3 +568,31 @@ def test_a_few_cells_as_large_as_anything(seed):
     for model in fits:
         assert not model.converged_ or model.objective_ <= least + 2e-4
         assert not model.objective_ - model.duality_gap_ > least + 1e-9
+
+
+@pytest.mark.parametrize("range_of_weights", [1, 1e12])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_constant_columns_under_weights(rng, range_of_weights, dtype):
+    """Their variance is 0, exactly, as of dense ones; and that of columns that nearly all rows have is right."""
+    X = rng.poisson(0.5, (300, 4)).astype(dtype)
+    X[:, 1], X[:, 2] = 7, 7
+    X[17, 2] = 0
+    weight = range_of_weights ** rng.uniform(-0.5, 0.5, 300)
+    weight[17] = weight.min()
+    found = [as_design(form(X)).moments(weight, X.mean(0)) for form in (np.asarray, scipy.sparse.csr_array)]
+    for dense, sparse in zip(*found, strict=True):
+        np.testing.assert_allclose(sparse, dense, rtol=1e-12, atol=1e-12 * weight.sum())
+    y = labels(rng, X, 3)
+    fits = [
+        SoftmaxRegression(standardize=True).fit(form(X), y, weight) for form in (np.asarray, scipy.sparse.csr_array)
+    ]
+    for model in fits:
+        assert model.converged_
+        assert (model.coef_[:, 1] == 0).all()
+    np.testing.assert_allclose(fits[1].objective_, fits[0].objective_, atol=1e-4)
+    targets = as_targets(y, 300, 3, np.float64, sample_weight=weight)
+    scale = standardized(as_design(scipy.sparse.csr_array(X)), targets, True).scale
+    assert scale[1] == 0
+    mean = np.average(X[:, 2].astype(float), weights=weight)
+    deviation = np.sqrt(np.average((X[:, 2] - mean) ** 2, weights=weight))
+    assert scale[2] == pytest.approx(1 / deviation, rel=1e-2)

@@ -32,14 +32,16 @@ def newton_direction(
     precondition: Callable[[Array], Array],
     most: int,
     radius: float = np.inf,
+    accuracy: float = 0.25,
 ) -> Direction:
     """About H^-1 residual, where the probabilities are `proba`; on the entries that `precondition` does not turn to 0.
 
-    The nearer to the optimum, by the size of the residual, the more exactly: then steps converge superlinearly.
+    The nearer to the optimum, by the size of the residual, the more exactly: then steps converge superlinearly; and at
+    least to an accuracy.
     """
     direction, z = np.zeros_like(residual), precondition(residual)
     step, rz = z, product(residual, z)
-    first, accuracy = rz, min(0.25, abs(rz) ** 0.25)
+    first, accuracy = rz, min(accuracy, abs(rz) ** 0.25)
     size, inner, across = 0.0, rz, 0.0  # squared norms of direction and step, and their product
     for count in range(most):
         if not rz > accuracy**2 * first:

@@ -164,6 +164,11 @@ class Products:
         self.spent += self.last.products
         return self.last.step
 
+    def exactly(self, problem: Problem, theta: Array, gradient: Array) -> Array:
+        """The direction as exactly as products can tell, for what it says of the decrease that is left."""
+        proba = problem.probabilities(theta)
+        return newton_direction(problem, proba, -gradient, self.precondition, 5 * MOST, accuracy=1e-3).step
+
     def learn(self, t: float) -> bool:
         """After a step of t times the direction, 0 if there was none; False if another would be the same."""
         if t < 0.3:
@@ -234,6 +239,8 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             slope = float(gradient @ direction) if np.isfinite(direction).all() else np.nan
             found = search(problem, theta, value, direction, slope, LEFT if problem.l2 else 0.9) if slope < 0 else None
             done, hoped = remaining(-slope, hoped) <= model.sure * stop.tol, -slope
+            if good and done and isinstance(model, Products):
+                done = -0.5 * float(gradient @ model.exactly(problem, theta, gradient)) <= stop.tol
             falls = falls_beyond(problem, theta, value, direction) if good and done and slope < 0 else [0.0]
             if max(falls) > stop.tol - 4 * slope:  # what is left was hidden behind one row far larger than the others
                 theta, hoped = theta + FAR[int(np.argmax(falls))] * direction, np.inf
