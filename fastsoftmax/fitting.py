@@ -93,8 +93,11 @@ class Labels:
                 text = "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
                 warnings.warn(text + "(n_samples,), for example using ravel().", DataConversionWarning, stacklevel=4)
                 array = array[:, 0]
-            check_classification_targets(array)
+            if array.dtype.kind not in "biu":
+                check_classification_targets(array)
             self.classes, self.codes = np.unique(array, return_inverse=True)
+            if array.dtype.kind in "biu" and len(self.classes) > max(20, len(array) // 2):
+                check_classification_targets(array)  # warns; of 150 labels it takes 0.5 ms
             if known is not None:
                 strange = np.setdiff1d(self.classes, known).tolist()
                 if strange:
