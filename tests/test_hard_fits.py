@@ -596,3 +596,21 @@ def test_sparse_constant_columns_under_weights(rng, range_of_weights, dtype):
     mean = np.average(X[:, 2].astype(float), weights=weight)
     deviation = np.sqrt(np.average((X[:, 2] - mean) ** 2, weights=weight))
     assert scale[2] == pytest.approx(1 / deviation, rel=1e-2)
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("standardize", [False, True])
+def test_a_few_cells_as_large_as_anything_without_a_penalty(seed, standardize):
+    """One solver may get further than the other: then that one alone may say that it is at the end, if there is one."""
+    rng = np.random.default_rng(seed)
+    n, m, c = rng.integers(20, 150), rng.integers(1, 4), rng.integers(2, 4)
+    X, cells = rng.standard_normal((n, m)), rng.integers(1, 4)
+    y = (X @ rng.standard_normal((m, c)) * 2 + rng.gumbel(size=(n, c))).argmax(1)
+    X[rng.integers(0, n, cells), rng.integers(0, m, cells)] *= 10.0 ** rng.uniform(3, 100, cells)
+    fits = []
+    for solver in ("newton", "lbfgs"):
+        with warnings.catch_warnings(action="ignore"):
+            fits.append(SoftmaxRegression(C=np.inf, solver=solver, standardize=standardize, max_iter=400).fit(X, y))
+    least = min(model.objective_ for model in fits)
+    for model in fits:
+        assert not model.converged_ or model.separable_ or model.objective_ <= least + 2e-4

@@ -13,9 +13,12 @@ from fastsoftmax._blas import single_threaded
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers.registry import SOLVERS
 from fastsoftmax.solvers.result import Report, Result, Stop
+from fastsoftmax.solvers.sampling import spaced
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
+LOOKED_AT = 1 << 20  # entries of X that tell how large features usually are
+EVEN = 10.0  # times tol
 STRICTER = (0.7, 0.1, 1e-2, 1e-3)  # shares of tol that a solver is given, one after another, until tol holds
 
 
@@ -119,9 +122,11 @@ def minimise(
             theta, spent = result.theta, spent + result.n_iter
             outcome, successor = judge(theta), SOLVERS[names[-1]].successor
             if not judge.penalised:
-                held = outcome.value - judge.problem.loss_gradient(theta)[0] <= tol  # by coefficients as stored
+                value, gradient = judge.problem.loss_gradient(theta)
+                held = outcome.value - value <= tol  # by coefficients as stored
                 good = outcome.converged or (result.stalled and held)  # rounding keeps the gradient up, and F is right
-                outcome = outcome._replace(converged=result.confirmed and good, separable=result.separable)
+                sure = result.confirmed and good and _even(judge.problem, gradient, tol)
+                outcome = outcome._replace(converged=sure, separable=result.separable)
             if outcome.converged or spent >= max_iter or successor is None:
                 break
             logger.info("%s ends after %d iterations: %s goes on", names[-1], spent, successor)
@@ -143,6 +148,22 @@ def minimise(
     beyond_noise = tol > 1e-14 * (1 + abs(outcome.value))
     proved = beyond_noise and outcome.gap <= tol  # F is right, and rounding alone keeps the gradient up
     return outcome._replace(converged=proved, why="" if proved else "rounding")
+
+
+def _even(problem: Problem, gradient: Array, tol: float) -> bool:
+    """Whether the gradient is small in features as large as they usually are, the median of some rows.
+
+    One row far larger than all others, and decided, makes it small by the size of its column alone.
+    """
+    n, m = problem.design.n, problem.m
+    count = min(n, max(1, LOOKED_AT // m))
+    X = np.empty((count, m))
+    problem.objective.design.rows(spaced(n, count)).block(0, count, X)
+    np.abs(X, out=X).sort(0)
+    zeros = (X == 0).sum(0)
+    usual = X[np.minimum((zeros + count) // 2, count - 1), np.arange(m)]
+    with np.errstate(over="ignore"):
+        return not (np.abs(problem.split(gradient)[0]) > EVEN * tol * np.where(usual > 0, usual, np.inf)).any()
 
 
 def _weightless(problem: Problem, outcome: Outcome) -> bool:
