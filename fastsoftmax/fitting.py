@@ -97,7 +97,7 @@ class Labels:
                 check_classification_targets(array)
             self.classes, self.codes = np.unique(array, return_inverse=True)
             if array.dtype.kind in "biu" and len(self.classes) > max(20, len(array) // 2):
-                check_classification_targets(array)  # warns; of 150 labels it takes 0.5 ms
+                check_classification_targets(array)  # warns; of 150 labels it takes 0.13 ms, as much as a pass
             if known is not None:
                 strange = np.setdiff1d(self.classes, known).tolist()
                 if strange:
