@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from fastsoftmax import _jit
 from fastsoftmax._blas import single_threaded
 from fastsoftmax.problem import Problem
+from fastsoftmax.solvers import proof
+from fastsoftmax.solvers.newton import affordable
 from fastsoftmax.solvers.registry import SOLVERS
 from fastsoftmax.solvers.result import Report, Result, Stop
-from fastsoftmax.solvers.sampling import spaced
+from fastsoftmax.solvers.sampling import usual_sizes
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
-LOOKED_AT = 1 << 20  # entries of X that tell how large features usually are
 EVEN = 10.0  # times tol
 STRICTER = (0.7, 0.1, 1e-2, 1e-3)  # shares of tol that a solver is given, one after another, until tol holds
 
@@ -43,7 +44,8 @@ class Judge:
 
     def __init__(self, problem: Problem, store: Any, tol: float) -> None:
         self.problem, self.store, self.tol = problem.like(dtype=np.float64), np.dtype(store), tol
-        self.penalised, self.bound = bool(problem.l1 or problem.l2), -np.inf  # what F* is at least
+        self.penalised = bool(problem.l1 or problem.l2)
+        self.bound = problem.targets.entropy(problem.c)  # what F* is at least
         self._last: tuple[bytes, Outcome] | None = None
 
     def __call__(self, theta: Array) -> Outcome:
@@ -52,6 +54,19 @@ class Judge:
         if self._last is None or self._last[0] != key:
             self._last = key, self._look(theta)
         return self._last[1]
+
+    def proved(self, outcome: Outcome, confirmed: bool) -> Outcome:
+        """The same by a step of Newton's method: F may be right, and rounding alone keep gradient or gap up.
+
+        confirmed: a solver expects no more of further steps; where F has no minimum that is all there is to say.
+        """
+        found = proof.prove(self.problem, outcome.theta)
+        self.bound = max(self.bound, found.bound)
+        gap = max(0.0, outcome.value - self.bound)
+        known = gap if self.penalised or gap <= self.tol else outcome.gap
+        beyond_noise = self.tol > 1e-14 * (1 + abs(outcome.value))
+        right = gap <= self.tol or (confirmed and found.decrease <= self.tol)
+        return outcome._replace(gap=known, converged=beyond_noise and right)
 
     def _look(self, theta: Array) -> Outcome:
         problem = self.problem
@@ -121,12 +136,10 @@ def minimise(
             result = _run(at, theta, names[-1], judge, max_iter - spent, report)
             theta, spent = result.theta, spent + result.n_iter
             outcome, successor = judge(theta), SOLVERS[names[-1]].successor
+            confirmed = not judge.penalised and _confirmed(judge, outcome, result, theta)
             if not judge.penalised:
-                value, gradient = judge.problem.loss_gradient(theta)
-                held = outcome.value - value <= tol  # by coefficients as stored
-                good = outcome.converged or (result.stalled and held)  # rounding keeps the gradient up, and F is right
-                sure = result.confirmed and good and _even(judge.problem, gradient, tol)
-                outcome = outcome._replace(converged=sure, separable=result.separable)
+                sure = outcome.value <= judge.bound + tol or not affordable(judge.problem)
+                outcome = outcome._replace(separable=result.separable, converged=confirmed and sure)
             if outcome.converged or spent >= max_iter or successor is None:
                 break
             logger.info("%s ends after %d iterations: %s goes on", names[-1], spent, successor)
@@ -135,42 +148,29 @@ def minimise(
             first = judge(start)
             if not outcome.value <= first.value:
                 outcome = first._replace(converged=first.converged and judge.penalised)
-        outcome = outcome._replace(n_iter=spent, solver=", ".join(names))
-        if not outcome.converged and spent < max_iter and judge.penalised and _weightless(judge.problem, outcome):
-            logger.info("the penalty is lost in the rounding of F: it is left out, and there is no gap")
-            free, left = problem.like(l1=0.0, l2=0.0), max_iter - spent
-            found = minimise(free, [outcome.theta], "newton", tol, left, store, report)
-            if _weightless(judge.problem, found) and found.optimality <= tol:  # else a huge row may hide all others
-                names += ["newton"] * (found.n_iter > 0 and names[-1] != "newton")
-                return found._replace(n_iter=spent + found.n_iter, solver=", ".join(names))
-    if outcome.converged or spent >= max_iter:
-        return outcome._replace(why="" if outcome.converged else "iterations")
-    beyond_noise = tol > 1e-14 * (1 + abs(outcome.value))
-    proved = beyond_noise and outcome.gap <= tol  # F is right, and rounding alone keeps the gradient up
-    return outcome._replace(converged=proved, why="" if proved else "rounding")
+        if not outcome.converged and (spent < max_iter or confirmed):
+            outcome = judge.proved(outcome, confirmed)
+    why = "" if outcome.converged else "iterations" if spent >= max_iter else "rounding"
+    return outcome._replace(n_iter=spent, solver=", ".join(names), why=why)
+
+
+def _confirmed(judge: Judge, outcome: Outcome, result: Result, theta: Array) -> bool:
+    """Whether a fit without a penalty may end where Newton's method does, as it is stored."""
+    if not result.confirmed:
+        return False
+    value, gradient = judge.problem.loss_gradient(theta)
+    held = outcome.value - value <= judge.tol
+    good = outcome.converged or (result.stalled and held)  # rounding keeps the gradient up, and F is right
+    return bool(good and _even(judge.problem, gradient, judge.tol))
 
 
 def _even(problem: Problem, gradient: Array, tol: float) -> bool:
-    """Whether the gradient is small in features as large as they usually are, the median of some rows.
+    """Whether the gradient is small in features as large as they usually are.
 
     One row far larger than all others, and decided, makes it small by the size of its column alone.
     """
-    n, m = problem.design.n, problem.m
-    count = min(n, max(1, LOOKED_AT // m))
-    X = np.empty((count, m))
-    problem.objective.design.rows(spaced(n, count)).block(0, count, X)
-    np.abs(X, out=X).sort(0)
-    zeros = (X == 0).sum(0)
-    usual = X[np.minimum((zeros + count) // 2, count - 1), np.arange(m)]
     with np.errstate(over="ignore"):
-        return not (np.abs(problem.split(gradient)[0]) > EVEN * tol * np.where(usual > 0, usual, np.inf)).any()
-
-
-def _weightless(problem: Problem, outcome: Outcome) -> bool:
-    """Whether what is penalised is so little that F would be the same without: then no gap can be computed."""
-    coef = problem.split(outcome.theta)[0]
-    penalty = problem.l1_norm(outcome.theta) + 0.5 * float(np.einsum("ij,ij,j->", coef, coef, problem.penalty2))
-    return bool(coef.any()) and penalty <= 1e-14 * outcome.value
+        return not (np.abs(problem.split(gradient)[0]) > EVEN * tol * usual_sizes(problem)).any()
 
 
 def _run(problem: Problem, theta: Array, name: str, judge: Judge, max_iter: int, report: Report) -> Result:

@@ -55,7 +55,7 @@ def hessian(problem: Problem, proba: Array) -> Array:
     p = proba[:, -r:].T
     k, q = np.triu_indices(r)
     weights = -p[q]
-    weights[k == q] += 1
+    weights[k == q] = others(proba)[-r:]
     weights *= p[k]
     grams = problem.blocks(weights, penalty=False)
     full = np.where(np.tri(M, k=-1, dtype=bool), grams.swapaxes(1, 2), grams)
@@ -68,6 +68,15 @@ def hessian(problem: Problem, proba: Array) -> Array:
         size = np.einsum("kjkj->j", H)[start:] / r
         np.einsum("kjqj->kqj", H)[..., start:] += size / r
     return H.reshape(r * M, r * M)
+
+
+def others(proba: Array) -> Array:
+    """1 - p (c, n) of probabilities (n, c), as the sum of the other classes: nothing is lost where p is nearly 1."""
+    p = proba.T
+    left = np.zeros_like(p)
+    np.cumsum(p[:-1], 0, out=left[1:])
+    left[:-1] += np.cumsum(p[:0:-1], 0)[::-1]
+    return left
 
 
 def measure(problem: Problem, curvature: Array) -> Array:

@@ -39,7 +39,8 @@ class Model:
         self.H = hessian(problem, problem.probabilities(theta))
         diagonal = np.arange(len(self.H))
         curvature = self.H[diagonal, diagonal]
-        self.H[diagonal, diagonal] += damping * measure(problem, curvature) + np.where(curvature > 1e-290, 0, 1)
+        usual = measure(problem, curvature)  # for what no row curves as well: with less to stop it, l1 makes it 0
+        self.H[diagonal, diagonal] += np.where(curvature > 1e-290, damping * usual, usual)
 
     def direction(self) -> tuple[Array, float]:
         """(where its minimum is from here, by how much F should change)"""

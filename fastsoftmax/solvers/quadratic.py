@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from fastsoftmax.kernels.coordinate import descend
+from fastsoftmax.solvers.interior import central_minimum
 
 Array = NDArray[Any]
-ROUNDS, SWEEPS, TURNS = 60, 20, 20
+ROUNDS, SWEEPS, TURNS = 5, 20, 20
 OPERATIONS = 3e9  # of factors, after which a rough minimum must do: a tenth of a second or two
 
 
@@ -79,4 +80,15 @@ def minimise_quadratic(H: Array, slope: Array, penalty: Array, start: Array, acc
         best, least = (u, found) if found < least else (best, least)
         if least <= accuracy or moved == 0 or not np.isfinite(found):
             break
-    return best
+    if least <= accuracy:
+        return best
+    u = central_minimum(H, slope - H @ start, penalty)
+    u = _to_signed_minimum(H, penalty, u, slope + H @ (u - start))
+    return min(best, u, key=lambda u: _change(H, slope, penalty, start, u))
+
+
+def _change(H: Array, slope: Array, penalty: Array, start: Array, u: Array) -> float:
+    """Of the quadratic from start to u; inf where it is not finite."""
+    step = u - start
+    change = float(slope @ step + 0.5 * step @ (H @ step) + penalty @ (np.abs(u) - np.abs(start)))
+    return change if np.isfinite(change) else np.inf

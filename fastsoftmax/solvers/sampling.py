@@ -13,6 +13,7 @@ MISSED = 4  # times more curvature than rows of a sample show
 RAISED = {4: 1e-5, 8: 1e-9}  # share of the diagonal that is added to it, for a type of so many bytes
 UNSEEN = 1e-2  # of a class's mean curvature: for columns of which the rows that weigh most show far less
 LOOKED_AT = 32 << 20  # probabilities from which the rows that weigh most are chosen: n x c of them may not fit memory
+MEASURED = 1 << 20  # entries of X that tell how large features usually are
 CHEAP = 2e9  # operations that blocks may take in any case: 10 ms
 
 
@@ -49,6 +50,22 @@ def rows_for(problem: Problem) -> int:
 def spaced(n: int, count: int) -> NDArray[np.int64]:
     """`count` of n rows, evenly spaced: no random numbers, and of data that are sorted a fair share of each part."""
     return np.arange(count, dtype=np.int64) * n // count
+
+
+def usual_sizes(problem: Problem) -> Array:
+    """How far features (m,) usually are from their median where they differ from it, in some rows; inf where none do.
+
+    Of features as they are in X: a mean may be that of one cell far larger than all others.
+    """
+    n, m, design = problem.design.n, problem.m, problem.objective.design
+    count = min(n, max(1, MEASURED // m))
+    X = np.empty((count, m))
+    design.rows(spaced(n, count)).mapped(design.scale, np.zeros(m)).block(0, count, X)
+    X -= np.median(X, 0)
+    np.abs(X, out=X).sort(0)
+    zeros = (X == 0).sum(0)
+    usual = X[np.minimum((zeros + count) // 2, count - 1), np.arange(m)]
+    return np.where(usual > 0, usual, np.inf)
 
 
 def part_of(problem: Problem, rows: int) -> Problem:

@@ -1,0 +1,130 @@
+"""What Newton's step proves that F* is at least: never more than it is, and all of it near the optimum."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse
+
+from fastsoftmax import SoftmaxRegression
+from fastsoftmax.design import as_design
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers import minimise, proof
+from fastsoftmax.targets import as_targets
+from tests import exact, reference
+
+PENALTIES = {"none": (0.0, 0.0), "l2": (0.0, 0.02), "l1": (0.02, 0.0), "elastic net": (0.01, 0.02)}
+
+
+def make(rng, c, penalty, fit_intercept=True, weighted=False, layout=np.asarray, n=80, m=4, scale=1.0):
+    X = rng.standard_normal((n, m)) * scale
+    y = ((X / scale) @ rng.standard_normal((m, c)) + 2 * rng.gumbel(size=(n, c))).argmax(1)
+    y[:c] = np.arange(c)
+    weight = np.where(rng.random(n) < 0.8, rng.exponential(size=n), 0) if weighted else None
+    l1, l2 = PENALTIES[penalty]
+    targets = as_targets(y, n, c, np.float64, sample_weight=weight, label_smoothing=0.1 * weighted)
+    return Problem(as_design(layout(X)), targets, c, l1=l1, l2=l2, fit_intercept=fit_intercept, binary=c == 2)
+
+
+def least(problem, tol=1e-12):
+    """A point within rounding of the optimum, and F there."""
+    name = "proximal" if problem.l1 else "newton"
+    found = minimise(problem, [], name, tol, 200, np.float64, lambda *_: None)
+    return found.theta, found.value
+
+
+@pytest.mark.parametrize("c", [2, 4])
+@pytest.mark.parametrize("penalty", list(PENALTIES))
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_array])
+def test_never_above_the_optimum_and_there_all_of_it(rng, c, penalty, fit_intercept, weighted, layout):
+    problem = make(rng, c, penalty, fit_intercept, weighted, layout)
+    theta, value = least(problem)
+    assert value - 1e-11 <= proof.prove(problem, theta).bound <= value + 1e-12
+    proved, entropy = 0, problem.targets.entropy(c)
+    for size in 10.0 ** rng.uniform(-6, 1, 20):
+        moved = theta + size * rng.standard_normal(problem.size) * (theta != 0)
+        bound = proof.prove(problem, moved).bound
+        assert bound <= value + 1e-12
+        proved += bound > entropy + 1e-3
+        if size < 1e-3 and (np.sign(moved) == np.sign(theta)).all():  # the gap is of third order
+            assert bound >= value - 1e-7
+    assert proved >= 5
+
+
+@pytest.mark.parametrize("c", [2, 3])
+@pytest.mark.parametrize("penalty", list(PENALTIES))
+def test_against_what_gradients_over_penalties_prove(rng, c, penalty):
+    problem = make(rng, c, penalty)
+    theta, value = least(problem, 1e-3)
+    smooth, gradient = problem.loss_gradient(theta)
+    other = problem.bound(theta, smooth, gradient) if problem.l1 or problem.l2 else -np.inf
+    assert other - 1e-12 <= proof.prove(problem, theta).bound <= least(problem)[1] + 1e-12
+    assert value >= other
+
+
+def test_nothing_is_proved_of_separable_data(rng):
+    """Steps of Newton's method there change logits by 1 each."""
+    X = np.r_[rng.standard_normal((20, 2)) - 4, rng.standard_normal((20, 2)) + 4]
+    y = np.repeat([0, 1], 20)
+    problem = Problem(as_design(X), as_targets(y, 40, 2, np.float64), 2, l1=0, l2=0, fit_intercept=True, binary=True)
+    theta = np.array([1.0, 1.0, 0.0])
+    for times in (1.0, 3.0, 10.0, 30.0):
+        value = problem.loss_gradient(times * theta)[0]
+        assert proof.prove(problem, times * theta).bound <= value + 1e-12
+        assert proof.prove(problem, times * theta).bound <= 1e-12
+
+
+def test_a_hessian_too_large_proves_nothing(rng, monkeypatch):
+    problem = make(rng, 3, "l2")
+    theta, _ = least(problem)
+    monkeypatch.setattr(proof, "affordable", lambda problem: False)
+    assert proof.prove(problem, theta) == (0, np.inf)
+
+
+def least_value(X, Y, l2):
+    """F* with a penalty of l2 (m,) by SciPy."""
+    (n, m), c = X.shape, Y.shape[1]
+
+    def value_gradient(flat):
+        W = flat.reshape(c, m + 1)
+        R = reference.softmax(exact.logits(X, W[:, :m], W[:, m])) - Y
+        gradient = R.T @ np.c_[X, np.ones(n)] / n
+        gradient[:, :m] += l2 * W[:, :m]
+        return exact.objective(X, Y, W[:, :m], W[:, m], l2), gradient.ravel()
+
+    start, options = np.zeros(c * (m + 1)), {"gtol": 1e-10, "ftol": 0, "maxiter": 5000}
+    return scipy.optimize.minimize(value_gradient, start, jac=True, method="L-BFGS-B", options=options).fun
+
+
+@pytest.mark.parametrize("penalty", list(PENALTIES))
+@pytest.mark.parametrize("scale", [1e-150, 1e-60, 1e60, 1e150])
+@pytest.mark.parametrize("c", [2, 3])
+def test_columns_of_any_size_have_a_proof(rng, penalty, scale, c):
+    """In the gap that gradients over penalties give, there is 1e134 squared over 1e-300."""
+    sizes = np.array([1.0, scale, 1.0, scale])
+    X = rng.standard_normal((100, 4))
+    y = (X @ rng.standard_normal((4, c)) + 2 * rng.gumbel(size=(100, c))).argmax(1)
+    C, l1_ratio = {"none": (np.inf, 0.0), "l2": (1.0, 0.0), "l1": (1.0, 1.0), "elastic net": (1.0, 0.5)}[penalty]
+    model = SoftmaxRegression(C=C, l1_ratio=l1_ratio).fit(X * sizes, y)
+    assert model.converged_
+    assert penalty == "none" or model.duality_gap_ <= 1e-4
+    if not l1_ratio and (scale > 1 or penalty == "none"):
+        l2 = (2 if c == 2 else 1) / C / 100 / sizes**2  # of two rows that are each other's negative
+        wanted = least_value(X, np.eye(c)[y], l2)
+        assert wanted - 1e-9 <= model.objective_ <= wanted + 1e-4
+
+
+def test_nearly_collinear_columns_without_a_penalty():
+    """Conjugate gradients see nothing left to gain where F is 8e-3 above F*; no proof, no convergence."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((400, 8))
+        X[:, 6:] = X[:, :6] @ rng.standard_normal((6, 2)) + 1e-9 * rng.standard_normal((400, 2))
+        y = (X @ rng.standard_normal((8, 4)) + rng.gumbel(size=(400, 4))).argmax(1)
+        model = SoftmaxRegression(C=np.inf)
+        with warnings.catch_warnings(action="ignore"):
+            model.fit(X, y)
+        assert not model.converged_ or model.objective_ <= exact.infimum(X, np.eye(4)[y]) + 1e-4
