@@ -229,8 +229,7 @@ class SoftmaxRegression(SoftmaxClassifier):
     optimality_ : float
         The largest entry of the subgradient of least norm of F, in float64, at the coefficients as stored.
     duality_gap_ : float
-        F - F* is at most this, by a dual feasible point. Without a penalty nan, unless a step of Newton's method shows
-        one, as it may with up to 2500 parameters.
+        F - F* is at most this, by a dual feasible point; nan without a penalty.
     objective_ : float
         F.
     converged_ : bool

@@ -63,10 +63,9 @@ class Judge:
         found = proof.prove(self.problem, outcome.theta)
         self.bound = max(self.bound, found.bound)
         gap = max(0.0, outcome.value - self.bound)
-        known = gap if self.penalised or gap <= self.tol else outcome.gap
         beyond_noise = self.tol > 1e-14 * (1 + abs(outcome.value))
         right = gap <= self.tol or (confirmed and found.decrease <= self.tol)
-        return outcome._replace(gap=known, converged=beyond_noise and right)
+        return outcome._replace(gap=gap if self.penalised else np.nan, converged=beyond_noise and right)
 
     def _look(self, theta: Array) -> Outcome:
         problem = self.problem

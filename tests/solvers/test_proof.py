@@ -9,8 +9,10 @@ import scipy.sparse
 
 from fastsoftmax import SoftmaxRegression
 from fastsoftmax.design import as_design
+from fastsoftmax.fitting import centered
 from fastsoftmax.problem import Problem
 from fastsoftmax.solvers import minimise, proof
+from fastsoftmax.solvers.sampling import usual_sizes
 from fastsoftmax.targets import as_targets
 from tests import exact, reference
 
@@ -115,6 +117,41 @@ def test_columns_of_any_size_have_a_proof(rng, penalty, scale, c):
         l2 = (2 if c == 2 else 1) / C / 100 / sizes**2  # of two rows that are each other's negative
         wanted = least_value(X, np.eye(c)[y], l2)
         assert wanted - 1e-9 <= model.objective_ <= wanted + 1e-4
+
+
+@pytest.mark.parametrize("cells", [(-2e22, 2e13), (1e10, 4e3), (1e60, -1e40), (5e8, 1e8)])
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("c", [2, 3])
+def test_two_huge_cells_of_a_column_hide_nothing(rng, cells, standardize, c):
+    """Once the larger one is decided, the other has no more to say in the gradient than rounding has."""
+    X = rng.standard_normal((100, 2))
+    y = (X @ rng.standard_normal((2, c)) + rng.gumbel(size=(100, c))).argmax(1)
+    X[[3, 5], 0] = cells
+    for labels in (y, np.where(np.arange(100) == 5, (y + 1) % c, y)):
+        fits = []
+        for solver in ("newton", "lbfgs"):
+            with warnings.catch_warnings(action="ignore"):
+                fits.append(SoftmaxRegression(C=np.inf, solver=solver, standardize=standardize).fit(X, labels))
+        least = min(model.objective_ for model in fits)
+        assert all(model.objective_ <= least + 2e-4 for model in fits if model.converged_)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_array])
+def test_how_large_features_usually_are(rng, layout):
+    """Told by neither the mean nor the size of the column, which may be those of one cell."""
+    X = np.zeros((200, 5))
+    X[:, 0], X[:, 1] = rng.standard_normal(200), 1e6 + rng.standard_normal(200)
+    X[:3, 2] = 7.0
+    X[:, 3] = rng.standard_normal(200)
+    X[0, 3] = 1e22
+    targets = as_targets(np.arange(200) % 2, 200, 2, np.float64)
+    design = centered(as_design(layout(X)), targets)
+    problem = Problem(design, targets, 2, l1=0, l2=0, fit_intercept=True, binary=True)
+    raw = usual_sizes(problem) / (problem.unit * np.where(design.scale == 0, 1, np.abs(design.scale)))
+    median = np.median(np.abs(rng.standard_normal(10_000)))
+    np.testing.assert_allclose(raw[[0, 1, 3]], median, rtol=0.25)
+    assert raw[2] == 7.0
+    assert raw[4] == np.inf
 
 
 def test_nearly_collinear_columns_without_a_penalty():
