@@ -71,12 +71,10 @@ def hessian(problem: Problem, proba: Array) -> Array:
 
 
 def others(proba: Array) -> Array:
-    """1 - p (c, n) of probabilities (n, c), as the sum of the other classes: nothing is lost where p is nearly 1."""
+    """1 - p (c, n) of probabilities (n, c), where p is nearly 1 by the sum of the others: nothing of them is lost."""
     p = proba.T
-    left = np.zeros_like(p)
-    np.cumsum(p[:-1], 0, out=left[1:])
-    left[:-1] += np.cumsum(p[:0:-1], 0)[::-1]
-    return left
+    most = p > 0.5
+    return np.where(most, np.where(most, 0, p).sum(0), 1 - p)
 
 
 def measure(problem: Problem, curvature: Array) -> Array:

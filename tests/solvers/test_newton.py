@@ -1,0 +1,49 @@
+"""What Newton's method is built from, where rows are decided."""
+
+import numpy as np
+import pytest
+
+from fastsoftmax.design import as_design
+from fastsoftmax.problem import Problem
+from fastsoftmax.solvers.newton import hessian, others
+from fastsoftmax.targets import as_targets
+
+
+@pytest.mark.parametrize("c", [2, 3, 10])
+def test_what_other_classes_have_of_decided_rows(rng, c):
+    """1 - p would be 0 from logits of 37 on."""
+    Z = rng.standard_normal((300, c)).astype(np.longdouble) * 30
+    P = np.exp(Z - Z.max(1, keepdims=True))
+    P /= P.sum(1, keepdims=True)
+    wanted = np.stack([np.delete(P, k, 1).sum(1) for k in range(c)])
+    assert (wanted < 1e-17).any()
+    np.testing.assert_allclose(others(P.astype(np.float64)), wanted.astype(np.float64), rtol=1e-14)
+
+
+@pytest.mark.parametrize("c", [2, 4])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_hessian_is_that_of_products(rng, c, fit_intercept):
+    X, y = rng.standard_normal((50, 3)), rng.integers(0, c, 50)
+    targets = as_targets(y, 50, c, np.float64)
+    problem = Problem(as_design(X), targets, c, l1=0.0, l2=0.1, fit_intercept=fit_intercept, binary=c == 2)
+    proba = problem.probabilities(rng.standard_normal(problem.size))
+    H = hessian(problem, proba)
+    for _ in range(5):
+        direction = problem.centered(rng.standard_normal(problem.size))  # others see what holds the classes together
+        wanted = problem.by_class(problem.hessp(proba, direction)).reshape(-1)
+        np.testing.assert_allclose(H @ problem.by_class(direction).reshape(-1), wanted, atol=1e-12)
+
+
+def test_decided_rows_keep_their_curvature(rng):
+    """A scaled Hessian is positive semidefinite, however little the rows of a column are in doubt."""
+    X = np.c_[rng.standard_normal(60), np.where(np.arange(60) < 20, 50.0, 0.0)]
+    y = np.where(np.arange(60) < 20, 2, rng.integers(0, 3, 60))
+    problem = Problem(
+        as_design(X), as_targets(y, 60, 3, np.float64), 3, l1=0.0, l2=0.0, fit_intercept=False, binary=False
+    )
+    theta = np.zeros(problem.size)
+    problem.split(theta)[0][:, 1] = np.array([-1.0, -1.0, 2.0]) * 0.3 / problem.unit[1]
+    H = hessian(problem, problem.probabilities(theta))
+    scale = 1 / np.sqrt(np.diagonal(H))
+    assert 0 < np.diagonal(H).min() < 1e-17
+    assert np.linalg.eigvalsh(H * scale * scale[:, None]).min() > -1e-13
