@@ -190,7 +190,8 @@ class SoftmaxRegression(SoftmaxClassifier):
     dual : bool, default False
         Only False.
     tol : float, default 1e-4
-        A fit ends when `duality_gap_` and `optimality_` are at most tol; without a penalty, `optimality_` alone.
+        A fit ends when `duality_gap_` and `optimality_` are at most tol; without a penalty, `optimality_`, and what
+        further steps of Newton's method would bring.
     fit_intercept : bool, default True
     intercept_scaling : float, default 1
         Only 1.
@@ -369,6 +370,8 @@ class SoftmaxRegression(SoftmaxClassifier):
         if outcome.why == "iterations":
             hint = "The max_iter was reached which means the coef_ did not converge. "
             hint += f"Increase the number of iterations (max_iter={self.max_iter})"
+        elif outcome.why == "storage":
+            hint = f"F rises by more than tol where the coefficients are rounded to {outcome.coef.dtype}, that of X"
         else:
             hint = "Rounding allows no more: in float64 no step lowers F, which may be right where its proof is short"
         warnings.warn(

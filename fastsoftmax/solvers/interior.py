@@ -75,6 +75,7 @@ def central_minimum(H: Array, slope: Array, penalty: Array) -> Array:
     H : ndarray of shape (k, k)
         Symmetric and positive semidefinite.
     slope, penalty : ndarray of shape (k,)
+        Some of the penalties are above 0.
 
     Returns
     -------

@@ -15,11 +15,10 @@ from fastsoftmax.solvers import proof
 from fastsoftmax.solvers.newton import affordable
 from fastsoftmax.solvers.registry import SOLVERS
 from fastsoftmax.solvers.result import Report, Result, Stop
-from fastsoftmax.solvers.sampling import usual_sizes
+from fastsoftmax.solvers.sampling import even, well_behaved
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
-EVEN = 10.0  # times tol
 STRICTER = (0.7, 0.1, 1e-2, 1e-3)  # shares of tol that a solver is given, one after another, until tol holds
 
 
@@ -36,7 +35,7 @@ class Outcome(NamedTuple):
     converged: bool
     solver: str  # those that took part, in order
     separable: bool = False  # no penalty, and F falls without end: there is no optimum
-    why: str = ""  # it did not converge: "iterations" or "rounding"
+    why: str = ""  # it did not converge: "iterations", "rounding", or "storage" where coef is of less than float64
 
 
 class Judge:
@@ -66,6 +65,13 @@ class Judge:
         beyond_noise = self.tol > 1e-14 * (1 + abs(outcome.value))
         right = gap <= self.tol or (confirmed and found.decrease <= self.tol)
         return outcome._replace(gap=gap if self.penalised else np.nan, converged=beyond_noise and right)
+
+    def holds(self, outcome: Outcome, theta: Array) -> bool:
+        """Whether rounding theta to what is stored lost no more than tol."""
+        if self.store == np.float64:
+            return True
+        value = self.problem.loss_gradient(theta)[0] + self.problem.l1_norm(theta)
+        return bool(outcome.value - value <= self.tol)
 
     def _look(self, theta: Array) -> Outcome:
         problem = self.problem
@@ -137,7 +143,8 @@ def minimise(
             outcome, successor = judge(theta), SOLVERS[names[-1]].successor
             confirmed = not judge.penalised and _confirmed(judge, outcome, result, theta)
             if not judge.penalised:
-                sure = outcome.value <= judge.bound + tol or not affordable(judge.problem)
+                at_least = outcome.value <= judge.bound + tol
+                sure = at_least or (confirmed and (not affordable(judge.problem) or well_behaved(judge.problem)))
                 outcome = outcome._replace(separable=result.separable, converged=confirmed and sure)
             if outcome.converged or spent >= max_iter or successor is None:
                 break
@@ -149,7 +156,8 @@ def minimise(
                 outcome = first._replace(converged=first.converged and judge.penalised)
         if not outcome.converged and (spent < max_iter or confirmed):
             outcome = judge.proved(outcome, confirmed)
-    why = "" if outcome.converged else "iterations" if spent >= max_iter else "rounding"
+        stored = outcome.converged or spent >= max_iter or judge.holds(outcome, theta)
+    why = "" if outcome.converged else "iterations" if spent >= max_iter else "rounding" if stored else "storage"
     return outcome._replace(n_iter=spent, solver=", ".join(names), why=why)
 
 
@@ -157,19 +165,9 @@ def _confirmed(judge: Judge, outcome: Outcome, result: Result, theta: Array) -> 
     """Whether a fit without a penalty may end where Newton's method does, as it is stored."""
     if not result.confirmed:
         return False
-    value, gradient = judge.problem.loss_gradient(theta)
-    held = outcome.value - value <= judge.tol
-    good = outcome.converged or (result.stalled and held)  # rounding keeps the gradient up, and F is right
-    return bool(good and _even(judge.problem, gradient, judge.tol))
-
-
-def _even(problem: Problem, gradient: Array, tol: float) -> bool:
-    """Whether the gradient is small in features as large as they usually are.
-
-    One row far larger than all others, and decided, makes it small by the size of its column alone.
-    """
-    with np.errstate(over="ignore"):
-        return not (np.abs(problem.split(gradient)[0]) > EVEN * tol * usual_sizes(problem)).any()
+    gradient = judge.problem.loss_gradient(theta)[1]
+    good = outcome.converged or (result.stalled and judge.holds(outcome, theta))  # and rounding keeps the gradient up
+    return bool(good and even(judge.problem, gradient, judge.tol))
 
 
 def _run(problem: Problem, theta: Array, name: str, judge: Judge, max_iter: int, report: Report) -> Result:

@@ -16,7 +16,7 @@ from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.conjugate import Direction, newton_direction
 from fastsoftmax.solvers.line_search import noise, rounding, search
 from fastsoftmax.solvers.result import Report, Result, Stop
-from fastsoftmax.solvers.sampling import spreads
+from fastsoftmax.solvers.sampling import even, spreads
 
 Array = NDArray[Any]
 WHOLE = 400  # parameters up to which the whole Hessian is built
@@ -246,6 +246,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
             slope = float(gradient @ direction) if np.isfinite(direction).all() else np.nan
             found = search(problem, theta, value, direction, slope, LEFT if problem.l2 else 0.9) if slope < 0 else None
             done, hoped = remaining(-slope, hoped) <= model.sure * stop.tol, -slope
+            done = done and (bool(problem.l2) or not good or even(problem, gradient, stop.tol))
             if good and done and isinstance(model, Products):
                 done = -0.5 * float(gradient @ model.exactly(problem, theta, gradient)) <= stop.tol
             falls = falls_beyond(problem, theta, value, direction) if good and done and slope < 0 else [0.0]

@@ -19,10 +19,11 @@ from fastsoftmax.solvers.sampling import usual_sizes
 Array = NDArray[Any]
 REFINEMENTS, PATIENCE = 60, 5  # of a step, by what its equation lacks; without progress
 SOLVED = 1e-10  # of F, what is left to gain of a step
+EPS = float(np.finfo(np.float64).eps)
 EMPTY = 1e-290  # curvature of columns of zeros, whose gradient is 0
 FARTHEST = 1e6  # weights of features of usual size
 MARGIN = 1e-3  # of a probability that the step leaves, below which rounding may hide whether it leaves any
-HIDDEN = 1e-12  # what an equation may lack where columns are collinear as far as can be told: a fall may hide there
+FLAT = 1e-12  # what an equation may lack where columns are collinear as far as can be told: a fall may hide there
 
 
 class Step(NamedTuple):
@@ -34,13 +35,13 @@ class Step(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """What F* is at least, and by how much Newton's method expects F to fall, inf where its equation is not solved."""
+    """What F* is at least, and how far F may fall by Newton's method and what rounding hides, inf if nobody knows."""
 
     bound: float
     decrease: float
 
 
-class Factor:
+class ScaledFactor:
     """Of a Hessian over the entries that are free, scaled to a diagonal of ones; H, free: by class."""
 
     def __init__(self, problem: Problem, H: Array, free: Array) -> None:
@@ -50,7 +51,7 @@ class Factor:
         self.scale = 1 / np.sqrt(np.where(diagonal > EMPTY, diagonal, np.inf))
         H *= self.scale
         H *= self.scale[:, None]
-        raised = 8 * len(H) * float(np.finfo(H.dtype).eps)
+        raised = 8 * len(H) * EPS
         H[np.arange(len(H)), np.arange(len(H))] = 1 + raised
         norm = float(np.abs(H).sum(0).max(initial=0.0))
         self.factor, info = lapack.dpotrf(H, lower=1, overwrite_a=1)
@@ -68,14 +69,14 @@ class Factor:
         return self.problem.flat(full.reshape(self.problem.r, -1)), float(part @ more)
 
 
-def newton_step(problem: Problem, proba: Array, factor: Factor, gradient: Array) -> Step:
+def newton_step(problem: Problem, proba: Array, factor: ScaledFactor, gradient: Array) -> Step:
     """Solve H d = -gradient over the free entries, by a factor of the whole Hessian and refinement."""
     step = best = Step(np.zeros_like(gradient), gradient, False)
     least, idle = np.inf, 0
     for _ in range(REFINEMENTS * factor.exists):
         part = factor.scaled(step.lacks)
         more, left = factor.solution(part)
-        short = max(left / SOLVED, factor.flat * float(np.abs(part).max(initial=0.0)) / HIDDEN)
+        short = max(left / SOLVED, factor.flat * float(np.abs(part).max(initial=0.0)) / FLAT)
         best, idle = (step._replace(solved=short <= 1), 0) if short < 0.9 * least else (best, idle + 1)
         least = min(least, short)
         if least <= 1e-3 or idle > PATIENCE:
@@ -98,10 +99,11 @@ def prove(problem: Problem, theta: Array) -> Proof:
     problem.split(lasso)[0][...], problem.split(ridge)[0][...] = problem.penalty1, problem.penalty2
     moves = (theta != 0) | (lasso == 0) | (least != 0)  # with l1, what is 0 and does not move stays there
     H = hessian(problem, proba)
-    hidden = problem.flat(blurred(problem, np.diagonal(H).reshape(problem.r, -1)))
-    free = moves & (hidden == 0)
+    blurs = problem.flat(blurred(problem, np.diagonal(H).reshape(problem.r, -1)))
+    free = moves & (blurs == 0)
     with np.errstate(all="ignore"):
-        step = newton_step(problem, proba, Factor(problem, H, problem.by_class(free)), least)
+        factor = ScaledFactor(problem, H, problem.by_class(free))
+        step = newton_step(problem, proba, factor, least)
         if not step.solved:
             return Proof(entropy_y, np.inf)
         relative = linearised(problem, proba, step.d)
@@ -110,20 +112,22 @@ def prove(problem: Problem, theta: Array) -> Proof:
     q[cut] /= q[cut].sum(1, keepdims=True)
     entropy = -(q * np.log(np.where(q > 0, q, 1))).sum(1)
     dual = float(problem.row_weights(entropy).sum()) / problem.targets.total + float(end @ (step.lacks * free))
-    kept = unsettled(problem, problem.by_class(np.where(hidden > 0, hidden + np.abs(step.lacks), 0)))
+    # G, the gradient of the data term at q, is -(l1 sign + l2 end) where free, which Newton's equation says exactly; of
+    # what rounding may hide it is that and at most `off`; else, at 0, what it is
+    off = unsettled(problem, problem.by_class(np.abs(step.lacks) * ((blurs > 0) | factor.flat)))
+    off += unsettled(problem, sizes(problem) * EPS) if factor.flat or blurs.any() else 0.0
     missing = proba * np.maximum(MARGIN - relative, 0)  # what one class lacks the others have too much of
-    dual -= kept + unsettled(problem, missed(problem, missing + proba * missing.sum(1, keepdims=True)))
-    slope = np.abs(np.where(free, least - gradient + ridge * end, gradient - least + step.lacks))
-    slope = np.where(hidden > 0, 0, slope)
+    dual -= off + unsettled(problem, missed(problem, missing + q * missing.sum(1, keepdims=True)))
+    G = np.abs(np.where(moves, least - gradient + ridge * end, gradient - least + step.lacks))
     if problem.l1 and not problem.l2:
-        share = min(1.0, 1 / max(1e-300, float((slope[lasso > 0] / lasso[lasso > 0]).max(initial=0.0))))
+        share = min(1.0, 1 / max(1e-300, float((G[lasso > 0] / lasso[lasso > 0]).max(initial=0.0))))
         dual = share * dual + (1 - share) * entropy_y
     else:
-        excess, curved = np.maximum(slope - lasso, 0), ridge > 0
+        excess, curved = np.maximum(G - lasso, 0), ridge > 0
         with np.errstate(over="ignore"):
             dual -= float((0.5 * excess[curved] * (excess[curved] / ridge[curved])).sum())
     bound = max(dual, entropy_y) if np.isfinite(dual) else entropy_y
-    return Proof(bound, kept - 0.5 * float(least @ step.d))
+    return Proof(bound, off - 0.5 * float(least @ step.d))
 
 
 def linearised(problem: Problem, proba: Array, d: Array) -> Array:
@@ -140,14 +144,19 @@ def linearised(problem: Problem, proba: Array, d: Array) -> Array:
 
 
 def blurred(problem: Problem, curvature: Array) -> Array:
-    """Sums of residuals times features (r, M) that rounding may hide, where so little of them moves logits by MARGIN.
+    """Of which entries (r, M) so little of the gradient as rounding may hide moves logits by MARGIN.
 
     As where a row far larger than all others is decided: of its residuals nothing is left, and little of its curvature.
     """
-    design, ones = problem.objective.design, [1.0] * problem.fit_intercept
-    largest = np.append((design.largest(np.arange(problem.m)) + np.abs(design.shift)) * np.abs(design.scale), ones)
-    hidden = float(np.finfo(np.float64).eps) * np.append(np.sqrt(problem.columns.square), ones)
-    return np.where(hidden * largest > MARGIN * curvature, hidden, 0)
+    design = problem.objective.design
+    largest = (design.largest(np.arange(problem.m)) + np.abs(design.shift)) * np.abs(design.scale)
+    largest = np.append(largest, [1.0] * problem.fit_intercept)
+    return np.asarray(EPS * sizes(problem) * largest > MARGIN * curvature)
+
+
+def sizes(problem: Problem) -> Array:
+    """The root of the mean square of each feature (1, M), that of the intercept, if there is one, last."""
+    return np.append(np.sqrt(problem.columns.square), [1.0] * problem.fit_intercept)[None]
 
 
 def missed(problem: Problem, missing: Array) -> Array:
@@ -155,8 +164,10 @@ def missed(problem: Problem, missing: Array) -> Array:
     if not missing.any():
         return np.zeros((problem.r, problem.m + problem.fit_intercept))
     weights = problem.row_weights(np.ascontiguousarray(missing.T[-problem.r :])) / problem.targets.total
-    each = weights.sum(1)[:, None]
-    sums = np.sqrt(each * problem.objective.design.weighted(weights)[1])  # by Cauchy and Schwarz
+    design, each = problem.objective.design, weights.sum(1)[:, None]
+    squares = design.weighted(weights)[1]
+    rounding = 1e-14 * each * (design.shift * design.scale) ** 2  # of squares of sparse features less their shift
+    sums = np.sqrt(each * (np.maximum(squares, 0) + rounding))  # by Cauchy and Schwarz
     return np.concatenate([sums, *[each] * problem.fit_intercept], 1)
 
 

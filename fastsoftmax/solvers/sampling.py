@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from fastsoftmax.problem import Problem
 
@@ -14,6 +15,8 @@ RAISED = {4: 1e-5, 8: 1e-9}  # share of the diagonal that is added to it, for a 
 UNSEEN = 1e-2  # of a class's mean curvature: for columns of which the rows that weigh most show far less
 LOOKED_AT = 32 << 20  # probabilities from which the rows that weigh most are chosen: n x c of them may not fit memory
 MEASURED = 1 << 20  # entries of X that tell how large features usually are
+EVEN = 10.0  # times tol
+USUAL = 1e-3  # of the root of the mean square
 CHEAP = 2e9  # operations that blocks may take in any case: 10 ms
 
 
@@ -53,19 +56,52 @@ def spaced(n: int, count: int) -> NDArray[np.int64]:
 
 
 def usual_sizes(problem: Problem) -> Array:
-    """How far features (m,) usually are from their median where they differ from it, in some rows; inf where none do.
+    """How far features (m,) usually are from their median, or from 0 without an intercept; inf for columns of zeros.
 
-    Of features as they are in X: a mean may be that of one cell far larger than all others.
+    A quarter of those that differ from it are nearer, in some rows: of features as they are in X, for a mean, as their
+    size, may be that of one cell far larger than all others. Found once.
     """
-    n, m, design = problem.design.n, problem.m, problem.objective.design
-    count = min(n, max(1, MEASURED // m))
-    X = np.empty((count, m))
-    design.rows(spaced(n, count)).mapped(design.scale, np.zeros(m)).block(0, count, X)
-    X -= np.median(X, 0)
-    np.abs(X, out=X).sort(0)
-    zeros = (X == 0).sum(0)
-    usual = X[np.minimum((zeros + count) // 2, count - 1), np.arange(m)]
-    return np.where(usual > 0, usual, np.inf)
+    if "usual" not in problem.own:
+        n, m, design = problem.design.n, problem.m, problem.objective.design
+        count = min(n, max(1, MEASURED // m))
+        X = np.empty((count, m))
+        design.rows(spaced(n, count)).mapped(design.scale, np.zeros(m)).block(0, count, X)
+        if problem.fit_intercept:
+            X -= np.median(X, 0)
+        np.abs(X, out=X).sort(0)
+        zeros = (X == 0).sum(0)
+        usual = X[np.minimum(zeros + (count - zeros - 1) // 4, count - 1), np.arange(m)]
+        unseen = np.sqrt(problem.columns.square) if count < n else 0
+        usual = np.where(usual > 0, usual, unseen)
+        problem.own["usual"] = np.where(usual > 0, usual, np.inf)
+    return np.asarray(problem.own["usual"])
+
+
+def well_behaved(problem: Problem) -> bool:
+    """Whether products with the Hessian can be trusted to miss no direction: no column hides another, nor its own rows.
+
+    Some rows tell: columns are not nearly collinear, and in none of them few cells are far larger than the others.
+    """
+    if (usual_sizes(problem) < USUAL * np.sqrt(problem.columns.square)).any():
+        return False
+    G = mean_gram(problem.like(dtype=np.float64))
+    diagonal = np.diagonal(G)
+    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, np.inf))
+    G = G * scale * scale[:, None]
+    np.fill_diagonal(G, 1)
+    norm = float(np.abs(np.triu(G) + np.triu(G, 1).T).sum(0).max())
+    factor, info = lapack.dpotrf(G)
+    least = 800 * len(G) * float(np.finfo(np.float64).eps)
+    return bool(info == 0 and lapack.dpocon(factor, norm)[0] * norm >= least)
+
+
+def even(problem: Problem, gradient: Array, tol: float) -> bool:
+    """Whether the gradient is small in features as large as they usually are.
+
+    One row far larger than all others, and decided, makes it small by the size of its column alone.
+    """
+    with np.errstate(over="ignore"):
+        return not (np.abs(problem.split(gradient)[0]) > EVEN * tol * usual_sizes(problem)).any()
 
 
 def part_of(problem: Problem, rows: int) -> Problem:
