@@ -114,8 +114,8 @@ def prove(problem: Problem, theta: Array) -> Proof:
     dual = float(problem.row_weights(entropy).sum()) / problem.targets.total + float(end @ (step.lacks * free))
     # G, the gradient of the data term at q, is -(l1 sign + l2 end) where free, which Newton's equation says exactly; of
     # what rounding may hide it is that and at most `off`; else, at 0, what it is
-    off = unsettled(problem, problem.by_class(np.abs(step.lacks) * ((blurs > 0) | factor.flat)))
-    off += unsettled(problem, sizes(problem) * EPS) if factor.flat or blurs.any() else 0.0
+    off = unsettled(problem, problem.by_class(np.abs(step.lacks) * moves * ((blurs > 0) | factor.flat)))
+    off += problem.r * unsettled(problem, sizes(problem) * EPS) if factor.flat or blurs.any() else 0.0
     missing = proba * np.maximum(MARGIN - relative, 0)  # what one class lacks the others have too much of
     dual -= off + unsettled(problem, missed(problem, missing + q * missing.sum(1, keepdims=True)))
     G = np.abs(np.where(moves, least - gradient + ridge * end, gradient - least + step.lacks))
