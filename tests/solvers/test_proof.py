@@ -44,7 +44,7 @@ def least(problem, tol=1e-12):
 def test_never_above_the_optimum_and_there_all_of_it(rng, c, penalty, fit_intercept, weighted, layout):
     problem = make(rng, c, penalty, fit_intercept, weighted, layout)
     theta, value = least(problem)
-    assert value - 1e-8 <= proof.prove(problem, theta).bound <= value + 1e-12  # of flat ones eps times FARTHEST is left
+    assert value - 1e-7 <= proof.prove(problem, theta).bound <= value + 1e-12  # of flat ones eps times FARTHEST is left
     proved, entropy = 0, problem.targets.entropy(c)
     for size in 10.0 ** rng.uniform(-6, 1, 20):
         moved = theta + size * rng.standard_normal(problem.size) * (theta != 0)
