@@ -144,8 +144,8 @@ def minimise(
             confirmed = not judge.penalised and _confirmed(judge, outcome, result, theta)
             if not judge.penalised:
                 at_least = outcome.value <= judge.bound + tol
-                sure = at_least or (confirmed and (not affordable(judge.problem) or well_behaved(judge.problem)))
-                outcome = outcome._replace(separable=result.separable, converged=confirmed and sure)
+                sure = confirmed and (at_least or not affordable(judge.problem) or well_behaved(judge.problem))
+                outcome = outcome._replace(separable=result.separable, converged=sure)
             if outcome.converged or spent >= max_iter or successor is None:
                 break
             logger.info("%s ends after %d iterations: %s goes on", names[-1], spent, successor)
