@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fastsoftmax import files
-from fastsoftmax._cache import cache_folder
+from fastsoftmax.engine.cache import cache_folder
 
 Array = NDArray[Any]
 PARTS = ("noun", "verb", "adj", "adv")

@@ -17,13 +17,13 @@ _HOMES = {
     "loss_gradient": "functional",
     "predict_proba": "functional",
     "SoftmaxModel": "model",
-    "SoftmaxRegression": "estimators",
-    "SoftmaxRegressionCV": "selection",
-    "SoftmaxSGDClassifier": "sgd_classifier",
-    "path": "paths",
-    "Trainer": "trainer",
-    "set_num_threads": "_jit",
-    "get_num_threads": "_jit",
+    "SoftmaxRegression": "estimators.regression",
+    "SoftmaxRegressionCV": "estimators.selection",
+    "SoftmaxSGDClassifier": "estimators.sgd",
+    "path": "estimators.paths",
+    "Trainer": "training.trainer",
+    "set_num_threads": "engine.threads",
+    "get_num_threads": "engine.threads",
     "warmup": "warming",
 }
 __all__ = [
@@ -67,8 +67,11 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from fastsoftmax import datasets
-    from fastsoftmax._jit import get_num_threads, set_num_threads
-    from fastsoftmax.estimators import SoftmaxRegression
+    from fastsoftmax.engine.threads import get_num_threads, set_num_threads
+    from fastsoftmax.estimators.paths import path
+    from fastsoftmax.estimators.regression import SoftmaxRegression
+    from fastsoftmax.estimators.selection import SoftmaxRegressionCV
+    from fastsoftmax.estimators.sgd import SoftmaxSGDClassifier
     from fastsoftmax.functional import (
         cross_entropy,
         cross_entropy_gradient,
@@ -80,8 +83,5 @@ if TYPE_CHECKING:
         softmax,
     )
     from fastsoftmax.model import SoftmaxModel
-    from fastsoftmax.paths import path
-    from fastsoftmax.selection import SoftmaxRegressionCV
-    from fastsoftmax.sgd_classifier import SoftmaxSGDClassifier
-    from fastsoftmax.trainer import Trainer
+    from fastsoftmax.training.trainer import Trainer
     from fastsoftmax.warming import warmup

@@ -49,7 +49,7 @@ def _compile(trainer: Any, X: Any, classes: int) -> None:
     """Train and evaluate on a handful of rows, so that what follows is not held up by the compiler."""
     import numpy as np
 
-    from fastsoftmax.trainer import Trainer
+    from fastsoftmax.training.trainer import Trainer
 
     rows = X[: max(trainer.batch_size, classes)]
     settings = {name: getattr(trainer, name) for name in ("batch_size", "optimizer", "schedule", "l2", "momentum")}
@@ -63,10 +63,10 @@ def _report(model: Any, X: Any, y: Any) -> dict[str, Any]:
     """Accuracy, also of each class, loss, and the most frequent confusion."""
     import numpy as np
 
-    from fastsoftmax import _jit
-    from fastsoftmax.design import as_design
-    from fastsoftmax.objective import SoftmaxObjective
-    from fastsoftmax.targets import as_targets
+    from fastsoftmax.data.layouts import as_design
+    from fastsoftmax.data.targets import as_targets
+    from fastsoftmax.engine import threads
+    from fastsoftmax.objective.softmax import SoftmaxObjective
 
     if X.shape[1] != model.coef.shape[1]:
         raise ValueError(f"the model has {model.coef.shape[1]} features, the test images have {X.shape[1]} pixels")
@@ -77,7 +77,7 @@ def _report(model: Any, X: Any, y: Any) -> dict[str, Any]:
         raise ValueError(f"the model knows none of the test labels: its classes are {model.classes.tolist()}")
     design = as_design(X[known])
     targets = as_targets(codes[known], design.n, len(model.classes), np.float32)
-    with _jit.serially():  # the parallel twin takes 0.6 s to compile, the whole pass 0.01
+    with threads.serially():  # the parallel twin takes 0.6 s to compile, the whole pass 0.01
         loss, best = SoftmaxObjective(design, len(model.classes), targets).evaluate(model.coef, model.intercept)
     predicted = model.classes[best]
     y, unknown = y[known], int((~known).sum())
@@ -104,7 +104,7 @@ def _print_report(report: dict[str, Any]) -> None:
 def train(args: argparse.Namespace) -> int:
     loading = Background(lambda: _load(args.data))
     from fastsoftmax.files import check_folder
-    from fastsoftmax.trainer import Trainer
+    from fastsoftmax.training.trainer import Trainer
 
     for path in (args.save, args.checkpoint):
         if path:
@@ -166,7 +166,7 @@ def train(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     loading = Background(lambda: _load(args.data))
-    from fastsoftmax.feature_names import check_names
+    from fastsoftmax.data.feature_names import check_names
     from fastsoftmax.model import SoftmaxModel
 
     model = SoftmaxModel.load(args.model)
@@ -203,7 +203,7 @@ def info(args: argparse.Namespace) -> int:
     import numpy as np
 
     import fastsoftmax
-    from fastsoftmax import _cache, _jit, _simd
+    from fastsoftmax.engine import cache, jit, simd, threads
 
     numba.get_num_threads()
     numba.np.ufunc.parallel._launch_threads()
@@ -213,11 +213,11 @@ def info(args: argparse.Namespace) -> int:
         "numpy": np.__version__,
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
-        "cpu": _jit.cpu_name(),
-        "register_bytes": _simd.REGISTER_BYTES,
-        "threads": _jit.get_num_threads(),
+        "cpu": jit.cpu_name(),
+        "register_bytes": simd.REGISTER_BYTES,
+        "threads": threads.get_num_threads(),
         "threading_layer": numba.threading_layer(),
-        "cache_folder": str(_cache.cache_folder()),
+        "cache_folder": str(cache.cache_folder()),
     }
     if args.json:
         print(json.dumps(facts, indent=2))
@@ -228,27 +228,27 @@ def info(args: argparse.Namespace) -> int:
 
 
 def warmup(args: argparse.Namespace) -> int:
-    from fastsoftmax import _cache
+    from fastsoftmax.engine import cache
     from fastsoftmax.warming import warmup
 
     seconds = warmup(args.classes, args.dtype)
-    files = _cache.cached_files()
+    files = cache.cached_files()
     if args.json:
-        print(json.dumps({"seconds": seconds, "files": len(files), "folder": str(_cache.cache_folder())}, indent=2))
+        print(json.dumps({"seconds": seconds, "files": len(files), "folder": str(cache.cache_folder())}, indent=2))
     else:
-        print(f"compiled in {seconds:.1f} s; {len(files)} kernels in {_cache.cache_folder()}")
+        print(f"compiled in {seconds:.1f} s; {len(files)} kernels in {cache.cache_folder()}")
     return 0
 
 
 def cache(args: argparse.Namespace) -> int:
-    from fastsoftmax import _cache
+    from fastsoftmax.engine import cache
 
-    files = _cache.cached_files()
+    files = cache.cached_files()
     size = sum(path.stat().st_size for path in files)
     if args.clear:
         for path in files:
             path.unlink(missing_ok=True)
-    result = {"folder": str(_cache.cache_folder()), "files": len(files), "bytes": size, "cleared": args.clear}
+    result = {"folder": str(cache.cache_folder()), "files": len(files), "bytes": size, "cleared": args.clear}
     if args.json:
         print(json.dumps(result, indent=2))
     else:

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastsoftmax import _jit
-from fastsoftmax.design import as_array, as_design, compute_dtype
+from fastsoftmax.data.gate import as_array
+from fastsoftmax.data.layouts import as_design, compute_dtype
+from fastsoftmax.data.targets import CheckedTargets, as_labels, as_targets, as_weight
+from fastsoftmax.engine import memory, threads
 from fastsoftmax.kernels import cross_entropy as ce
 from fastsoftmax.kernels import softmax as sm
 from fastsoftmax.kernels.math import ordered_sum, sum_of_squares
-from fastsoftmax.objective import SoftmaxObjective
-from fastsoftmax.targets import CheckedTargets, as_labels, as_targets, as_weight
+from fastsoftmax.objective.softmax import SoftmaxObjective
 
 SLICE = 1 << 23  # elements of a call of a driver: some milliseconds
 Reduction = Literal["mean", "sum", "none"]
@@ -82,14 +83,14 @@ def _normalise(Z: ArrayLike, axis: int | None, out: Floats | None, mode: int, ke
     if out is not None and out is not logits and np.may_share_memory(out, logits):
         same = out.ctypes.data == logits.ctypes.data and logits.flags.c_contiguous
         logits = logits if same else logits.copy()
-    flat = _jit.flat(np.require(logits, requirements=("C", "A")))
+    flat = memory.flat(np.require(logits, requirements=("C", "A")))
     B = 0 if inner == 1 and c >= sm.FEW else _rows_per_block(c, flat.itemsize)
     rows = flat.size // c
     groups = rows if B == 0 else -(-rows // B) if inner == 1 else rows // inner * -(-inner // B)
-    workers = min(_jit.worker_count(10.0 * flat.size), groups)
+    workers = min(threads.worker_count(10.0 * flat.size), groups)
     bias, length = np.zeros(c if B else 0, flat.dtype), max(B, 8)
-    block = _jit.aligned((workers, c * B), flat.dtype, None)
-    stats, logs = _jit.aligned((workers, 2 * length), flat.dtype), _jit.aligned((workers, length), np.float64)
+    block = memory.aligned((workers, c * B), flat.dtype, None)
+    stats, logs = memory.aligned((workers, 2 * length), flat.dtype), memory.aligned((workers, length), np.float64)
     target = result.reshape(-1)
     pointer = sm.normalise(flat, target, c, inner, B, mode, 0, 0, bias, block[0], stats[0], logs[0])
     for first, last in _slices(groups, flat.size):
@@ -309,7 +310,7 @@ def _cross_entropy(
         raise ValueError(f"Z must be of shape (n, c), or (..., c), with at least one class, got {logits.shape}")
     leading, c = logits.shape[:-1], logits.shape[-1]
     n = math.prod(leading)
-    flat = _jit.flat(np.require(logits, requirements=("C", "A")))
+    flat = memory.flat(np.require(logits, requirements=("C", "A")))
     (y, weight), all_ignored = _as_rows(y, sample_weight, leading, c), False
     if ignore_index is not None:
         y, weight, all_ignored = _without_ignored(y, weight, n, ignore_index)
@@ -318,10 +319,10 @@ def _cross_entropy(
     residual, losses = np.empty((n, c) if wanted else (0, c), flat.dtype), np.zeros(n)
     B = 0 if c >= sm.FEW else _rows_per_block(c, flat.itemsize)
     groups = n if B == 0 else -(-n // B)
-    workers = max(1, min(_jit.worker_count(10.0 * flat.size), groups))
+    workers = max(1, min(threads.worker_count(10.0 * flat.size), groups))
     bias, length = np.zeros(c if B else 0, flat.dtype), max(B, 8)
-    block, index = _jit.aligned((workers, c * B), flat.dtype, None), _jit.aligned((workers, length), np.int64)
-    stats, logs = _jit.aligned((workers, 2 * length), flat.dtype), _jit.aligned((workers, length), np.float64)
+    block, index = memory.aligned((workers, c * B), flat.dtype, None), memory.aligned((workers, length), np.int64)
+    stats, logs = memory.aligned((workers, 2 * length), flat.dtype), memory.aligned((workers, length), np.float64)
     out, kernel = residual.reshape(-1), targets.kernel
     pointer = ce.cross_entropy(
         flat, c, B, kernel, factor, 0, 0, bias, block[0], index[0], stats[0], logs[0], losses, out
@@ -540,7 +541,7 @@ def loss_gradient(
     loss, _, _ = SoftmaxObjective(design, c, targets, compute).loss_gradient(weights, bias, factor, (G, g))
     loss *= factor
     if l2:
-        loss += 0.5 * l2 * sum_of_squares(_jit.flat(np.require(weights, requirements=("C", "A"))))
+        loss += 0.5 * l2 * sum_of_squares(memory.flat(np.require(weights, requirements=("C", "A"))))
         G += (l2 * weights).astype(G.dtype, copy=False)
     return loss, G, g
 

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax import files
-from fastsoftmax.design import Design, as_design, unmasked
-from fastsoftmax.feature_names import Names, as_names, check_names
-from fastsoftmax.objective import SoftmaxObjective
-from fastsoftmax.targets import as_weight
+from fastsoftmax.data.design import Design
+from fastsoftmax.data.feature_names import Names, as_names, check_names
+from fastsoftmax.data.gate import unmasked
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_weight
+from fastsoftmax.objective.softmax import SoftmaxObjective
 
 FORMAT, VERSION = "fastsoftmax.SoftmaxModel", "1"
 CHECKED = 1 << 16  # entries of X at a time, while they are in cache

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastsoftmax import _jit, functional
+from fastsoftmax import functional
+from fastsoftmax.data.design import Design
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
 from fastsoftmax.defaults import DTYPES
-from fastsoftmax.design import Design, as_design
-from fastsoftmax.objective import MANY, PARTIAL_BYTES, SoftmaxObjective
-from fastsoftmax.problem import Problem
+from fastsoftmax.engine import threads
+from fastsoftmax.objective.problem import Problem
+from fastsoftmax.objective.softmax import MANY, PARTIAL_BYTES, SoftmaxObjective
 from fastsoftmax.solvers import SOLVERS, minimise, preconditioners
-from fastsoftmax.targets import as_targets
-from fastsoftmax.trainer import Trainer
+from fastsoftmax.training.trainer import Trainer
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
@@ -67,7 +69,7 @@ def warmup(
     from tqdm import tqdm
 
     start, tasks = time.perf_counter(), [*_tasks([int(c) for c in counts], kinds)]
-    with _jit.warming():
+    with threads.warming():
         for task, *arguments in tqdm(
             tasks, "compiling", leave=False, disable=None if progress is None else not progress
         ):

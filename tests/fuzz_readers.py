@@ -16,8 +16,9 @@ def main() -> None:
     with atheris.instrument_imports(include=["fastsoftmax"]):
         import numpy as np
 
-        from fastsoftmax import checkpoint, files, model
+        from fastsoftmax import files, model
         from fastsoftmax.datasets import idx
+        from fastsoftmax.training import checkpoint
 
     folder = Path(tempfile.mkdtemp())
     path, corpus, kind = folder / "file", folder / "corpus", sys.argv.pop(1)

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from fastsoftmax._jit import JIT
+from fastsoftmax.engine.threads import JIT
 
 pytestmark = pytest.mark.skipif(
     not JIT, reason="NumPy's own arithmetic, with the JIT off, is not promised to be portable"
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 CODE = r"""
 import hashlib, numpy as np, scipy.sparse, fastsoftmax as fs
-from fastsoftmax import _simd
+from fastsoftmax.engine import simd
 bits = np.random.PCG64(5)
 def uniform(*shape):
     return (bits.random_raw(int(np.prod(shape))) >> 40).astype(np.float64).reshape(shape) / 2**24 - 0.5
@@ -53,7 +53,7 @@ X = scipy.sparse.csr_array((uniform(90 * 7).astype(f4), indices, np.arange(0, 90
 for options in (dict(momentum=0.9, nesterov=True, average=True, l2=0.01), dict(optimizer="adam", average=1)):
     model = fs.Trainer(2, 32, schedule="inverse_scaling", **options).fit(X, labels(90, 5))
     add(model.coef, model.intercept)
-print(h.hexdigest(), _simd.REGISTER_BYTES, fs.get_num_threads())
+print(h.hexdigest(), simd.REGISTER_BYTES, fs.get_num_threads())
 """
 
 TARGETS = [

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import cli, epochs, trainer
-from fastsoftmax._jit import JIT
+from fastsoftmax import cli
 from fastsoftmax.datasets import idx
 from fastsoftmax.defaults import OPTIMIZERS
+from fastsoftmax.engine.threads import JIT
+from fastsoftmax.training import epochs, trainer
 
 # One epoch with the defaults: a change of it, or of the README's hash, belongs in the CHANGELOG of the same commit.
 GOLDEN = "db8513889a3d5685fb8bfddde1eb6d09b6fafe16582ef533e77428e1ea71a6c2"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastsoftmax as fs
-from fastsoftmax._jit import JIT
+from fastsoftmax.engine.threads import JIT
 from tests import reference
 from tests.conftest import make_problem
 

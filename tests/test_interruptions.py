@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import _jit, files
-from fastsoftmax._jit import JIT
-from fastsoftmax.checkpoint import CheckpointError
+from fastsoftmax import files
+from fastsoftmax.engine import jit
+from fastsoftmax.engine.threads import JIT
+from fastsoftmax.training.checkpoint import CheckpointError
 from tests.conftest import ROOT, make_problem
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
@@ -108,12 +109,12 @@ def test_ctrl_c_within_a_compilation_is_not_lost():
     """Seen with Numba 0.68.1: a fit of a million epochs went on after the first Ctrl-C."""
     times = []
     with pytest.raises(KeyboardInterrupt):
-        _jit._hearing_ctrl_c(_jit._hearing_ctrl_c(swallow))(times)  # one compilation within another
+        jit._hearing_ctrl_c(jit._hearing_ctrl_c(swallow))(times)  # one compilation within another
     assert times == [1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert _jit._hearing_ctrl_c(len)(times) == 1
+    assert jit._hearing_ctrl_c(len)(times) == 1
     if JIT:
-        assert _jit.kernel(lambda: 1).compile.__wrapped__
+        assert jit.kernel(lambda: 1).compile.__wrapped__
 
 
 def test_a_callback_that_raises(rng):

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import fastsoftmax as fs
-from fastsoftmax._jit import JIT
+from fastsoftmax.engine.threads import JIT
 from tests import reference
 
 pytestmark = pytest.mark.skipif(not JIT, reason="billions of entries take hours with the JIT off")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax._jit import JIT
+from fastsoftmax.engine.threads import JIT
 
 LABELS = [0, 1, 0]
 PREDICTIONS = np.array([[0.93, 0.07], [0.4, 0.6], [0.99, 0.01]])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastsoftmax as fs
-from fastsoftmax import _jit
+from fastsoftmax.engine import jit
 
 
 def median(call: Callable[[], Any], count: int = 3000) -> float:
@@ -37,17 +37,17 @@ class Gate:
     def beyond_the_driver(self, call: Callable[[], Any]) -> float:
         """What a call takes beyond that of the compiled driver within it, whose arguments are recorded."""
         taken: list[Any] = []
-        original = _jit.Driver.__call__
+        original = jit.Driver.__call__
 
         def record(driver: Any, *args: Any) -> Any:
             taken[:] = [driver, args]
             return original(driver, *args)
 
-        _jit.Driver.__call__ = record  # type: ignore[method-assign]
+        jit.Driver.__call__ = record  # type: ignore[method-assign]
         try:
             call()
         finally:
-            _jit.Driver.__call__ = original  # type: ignore[method-assign]
+            jit.Driver.__call__ = original  # type: ignore[method-assign]
         driver, args = taken
         rounds = [median(call, 1000) - median(lambda: driver(*args), 1000) for _ in range(5)]
         return statistics.median(rounds)

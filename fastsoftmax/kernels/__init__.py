@@ -1,1 +1,4 @@
-"""The compiled core: bare loops over NumPy arrays, checked by nobody here; outputs come last."""
+"""Bare loops over arrays, checked by nobody: outputs last, no hidden allocation.
+
+May import `engine` alone: kernels know no design, no objective, no Python objects but tuples of arrays.
+"""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastsoftmax._jit import kernel
+from fastsoftmax.engine.jit import kernel
 
 
 @kernel

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined, outlined
-from fastsoftmax._simd import LANE_BYTES, borrow, load, total
+from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
+from fastsoftmax.engine.simd import LANE_BYTES, borrow, load, total
 from fastsoftmax.kernels.math import log_in_place
 from fastsoftmax.kernels.softmax import (
     block_affine,

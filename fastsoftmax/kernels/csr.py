@@ -7,8 +7,8 @@ is one chain over the pairs of its row, an entry of the gradient one over the ro
 
 from typing import Any, NamedTuple
 
-from fastsoftmax._jit import inlined
-from fastsoftmax._simd import (
+from fastsoftmax.engine.jit import inlined
+from fastsoftmax.engine.simd import (
     LANE_BYTES,
     REGISTER_BYTES,
     add,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastsoftmax._jit import outlined
+from fastsoftmax.engine.jit import outlined
 
 
 @outlined

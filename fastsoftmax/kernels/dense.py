@@ -8,8 +8,8 @@ entry summed over the rows in order. Neither depends on how many rows, classes a
 import functools
 from typing import Any, NamedTuple
 
-from fastsoftmax._jit import inlined
-from fastsoftmax._simd import (
+from fastsoftmax.engine.jit import inlined
+from fastsoftmax.engine.simd import (
     LANE_BYTES,
     REGISTER_BYTES,
     WIDE,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined
-from fastsoftmax._simd import take
+from fastsoftmax.engine.jit import Driver, Pointer, inlined
+from fastsoftmax.engine.simd import take
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.curvature import block_curvature
 from fastsoftmax.kernels.layouts import adjoint, forward, gather

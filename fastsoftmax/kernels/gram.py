@@ -8,8 +8,8 @@ from typing import Any
 
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined, kernel
-from fastsoftmax._simd import REGISTER_BYTES, borrow, store_tile, take, zeros
+from fastsoftmax.engine.jit import Driver, Pointer, inlined, kernel
+from fastsoftmax.engine.simd import REGISTER_BYTES, borrow, store_tile, take, zeros
 from fastsoftmax.kernels.many import GROUP, HEIGHT, PAIR, TILE, add_product
 
 

@@ -1,6 +1,6 @@
 """The block operations of each data layout: a new layout is a file of them and a line in each of these tables."""
 
-from fastsoftmax._jit import by_layout
+from fastsoftmax.engine.jit import by_layout
 from fastsoftmax.kernels.csr import CSR, csr_adjoint, csr_forward, csr_gather
 from fastsoftmax.kernels.dense import Dense, dense_adjoint, dense_forward, dense_gather
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined, outlined
-from fastsoftmax._simd import (
+from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
+from fastsoftmax.engine.simd import (
     LANE_BYTES,
     REGISTER_BYTES,
     WIDE,

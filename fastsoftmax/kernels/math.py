@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from fastsoftmax._jit import JIT, inlined, kernel
-from fastsoftmax._simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, where_less
+from fastsoftmax.engine.jit import inlined, kernel
+from fastsoftmax.engine.simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, where_less
+from fastsoftmax.engine.threads import JIT
 
 # Of each dtype: below this exp is 0; log2(e); a number that leaves the biased exponent in a sum's lowest bits;
 # -log(2) in two parts, the first so short that n * it is exact; 2 ** -(what the bias is too large);

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, by_layout
-from fastsoftmax._simd import borrow
+from fastsoftmax.engine.jit import Driver, Pointer, by_layout
+from fastsoftmax.engine.simd import borrow
 from fastsoftmax.kernels.csr import CSR
 from fastsoftmax.kernels.dense import Dense
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax._jit import kernel
+from fastsoftmax.engine.jit import kernel
 
 
 @kernel

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined, outlined
-from fastsoftmax._simd import LANE_BYTES, borrow, largest, last_lanes, load, store, total, where_less
+from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
+from fastsoftmax.engine.simd import LANE_BYTES, borrow, largest, last_lanes, load, store, total, where_less
 from fastsoftmax.kernels.math import exp, log_in_place
 
 INFINITY = math.inf

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer, inlined, outlined
-from fastsoftmax._simd import borrow
+from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
+from fastsoftmax.engine.simd import borrow
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.csr import row_logits, turn
 from fastsoftmax.kernels.gradient import block_logits, clear

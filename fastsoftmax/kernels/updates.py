@@ -8,8 +8,8 @@ a row, of m features or, for an intercept, of one. All take the same arguments; 
 import math
 from typing import Any, NamedTuple
 
-from fastsoftmax._jit import Pointer, inlined, kernel
-from fastsoftmax._simd import borrow
+from fastsoftmax.engine.jit import Pointer, inlined, kernel
+from fastsoftmax.engine.simd import borrow
 
 
 class Rule(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer
-from fastsoftmax._simd import LANE_BYTES, borrow, fma, load, total
+from fastsoftmax.engine.jit import Driver, Pointer
+from fastsoftmax.engine.simd import LANE_BYTES, borrow, fma, load, total
 
 TOGETHER = 4  # rows whose sums do not wait for each other
 

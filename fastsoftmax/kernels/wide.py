@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax._jit import Driver, Pointer
-from fastsoftmax._simd import borrow
+from fastsoftmax.engine.jit import Driver, Pointer
+from fastsoftmax.engine.simd import borrow
 from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
 from fastsoftmax.kernels.csr import row_logits, turn
 from fastsoftmax.kernels.curvature import block_curvature

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
-from fastsoftmax import _jit
-from fastsoftmax._blas import on_threads
-from fastsoftmax._simd import LANE_BYTES
+from fastsoftmax.engine import memory, threads
+from fastsoftmax.engine.blas import on_threads
+from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import whiten
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.sampling import (
     CHEAP,
     LOOKED_AT,
@@ -86,8 +86,8 @@ def inverted(problem: Problem, H: Array) -> Array:
     least = np.resize(trace(problem, H.dtype), len(H))
     squares = np.append(problem.columns.square, [1.0] * (M - problem.m))
     H[:, diagonal, diagonal] += np.outer(least, squares).astype(H.dtype)
-    inverse = _jit.aligned((len(H), *(-(-M // size) * size for size in (whiten.TOGETHER, lanes))), H.dtype)
-    on_threads(_jit.threads_here(), _invert, H, inverse)
+    inverse = memory.aligned((len(H), *(-(-M // size) * size for size in (whiten.TOGETHER, lanes))), H.dtype)
+    on_threads(threads.threads_here(), _invert, H, inverse)
     return inverse
 
 
@@ -97,7 +97,7 @@ class Blocks:
     def __init__(self, problem: Problem, inverse: Array) -> None:
         self.problem, self.inverse, self.gauge = problem, inverse, problem.gauge and not problem.l1
         self.M = problem.m + problem.fit_intercept
-        self.x, self.z = (_jit.aligned((problem.r, inverse.shape[2]), inverse.dtype) for _ in range(2))
+        self.x, self.z = (memory.aligned((problem.r, inverse.shape[2]), inverse.dtype) for _ in range(2))
 
     def __call__(self, vector: Array) -> Array:
         problem, result, m = self.problem, np.empty_like(vector), self.problem.m
@@ -124,7 +124,7 @@ class Blocks:
     def _by_each(self) -> None:
         _, M, ld = self.inverse.shape
         inverse, x, z = (array.reshape(-1) for array in (self.inverse, self.x, self.z))
-        workers = min(_jit.worker_count(2.0 * len(self.x) * M * M), len(self.x))
+        workers = min(threads.worker_count(2.0 * len(self.x) * M * M), len(self.x))
         whiten.whiten(workers, whiten.whiten_pointer(0, 0, inverse, M, ld, x, z), inverse, M, ld, x, z, len(self.x))
 
     def _by_one_for_all(self) -> None:

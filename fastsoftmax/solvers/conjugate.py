@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
-from fastsoftmax.vectors import moved, product
+from fastsoftmax.engine.vectors import moved, product
+from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
 

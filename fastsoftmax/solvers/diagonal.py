@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.engine.vectors import in_blocks, total
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.sampling import LOOKED_AT, UNSEEN, Curvature, part_of, spreads, trace
-from fastsoftmax.vectors import in_blocks, total
 
 Array = NDArray[Any]
 RARE = 30  # times the penalty counts from 0, as in `shared`: text then takes half the iterations

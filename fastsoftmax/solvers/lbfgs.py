@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.engine.vectors import moved, product
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.diagonal import Diagonal
 from fastsoftmax.solvers.intercept import Curvature
@@ -18,7 +19,6 @@ from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
 from fastsoftmax.solvers.sampling import spaced
-from fastsoftmax.vectors import moved, product
 
 Array = NDArray[Any]
 SAMPLE, PART, FINER = 5_000, 4, 5  # rows of the smallest sample; shares of the rows that samples have

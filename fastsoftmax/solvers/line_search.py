@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
-from fastsoftmax.vectors import moved, product
+from fastsoftmax.engine.vectors import moved, product
+from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
 TRIALS = 40

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from fastsoftmax.vectors import in_blocks, product, total
+from fastsoftmax.engine.vectors import in_blocks, product, total
 
 Array = NDArray[Any]
 MEMORY_BYTES = 128 << 20

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax import _jit
-from fastsoftmax._blas import single_threaded
-from fastsoftmax.problem import Problem
+from fastsoftmax.engine import threads
+from fastsoftmax.engine.blas import single_threaded
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import proof
 from fastsoftmax.solvers.newton import affordable
 from fastsoftmax.solvers.registry import SOLVERS
@@ -132,7 +132,7 @@ def minimise(
     start, all weights are 0.
     """
     judge = Judge(problem, store, tol)
-    with single_threaded(), _jit.serially_if_small(problem.operations):
+    with single_threaded(), threads.serially_if_small(problem.operations):
         nothing = not starts and max_iter == 0  # as scikit-learn's
         start = theta = np.zeros(problem.size) if nothing else _start(problem, starts)
         spent, names = 0, [solver]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.conjugate import Direction, newton_direction
 from fastsoftmax.solvers.line_search import noise, rounding, search

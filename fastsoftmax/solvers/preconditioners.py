@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import blocks, spectral
 from fastsoftmax.solvers.blocks import Blocks, class_blocks, inverted
 from fastsoftmax.solvers.diagonal import Diagonal, at_point, at_priors

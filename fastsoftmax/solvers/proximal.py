@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import diagonal, proximal_newton
 from fastsoftmax.solvers.blocks import BLOCK_BYTES, Blocks, class_blocks, inverted
 from fastsoftmax.solvers.conjugate import newton_direction

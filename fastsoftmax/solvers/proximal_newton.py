@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.line_search import noise, rounding
 from fastsoftmax.solvers.newton import EXACT, Damping, hessian, measure
 from fastsoftmax.solvers.quadratic import minimise_quadratic, violation

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import lbfgs, newton, proximal
 from fastsoftmax.solvers.result import Report, Result, Stop
 

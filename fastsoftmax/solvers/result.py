@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
 Report = Callable[[int, float, float], None]  # iteration, F, optimality

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from fastsoftmax.problem import Problem
+from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
 ROWS = 8  # times as many rows as a Gram matrix has columns are enough for it: 6000 of MNIST's 60000

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, eigh
 
-from fastsoftmax import _jit
-from fastsoftmax._blas import on_threads
-from fastsoftmax.problem import Problem
+from fastsoftmax.engine import threads
+from fastsoftmax.engine.blas import on_threads
+from fastsoftmax.engine.vectors import in_parts
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.sampling import (
     LOOKED_AT,
     RAISED,
@@ -29,7 +30,6 @@ from fastsoftmax.solvers.sampling import (
     trace,
     uniform,
 )
-from fastsoftmax.vectors import in_parts
 
 Array = NDArray[Any]
 CHUNKS = 8  # of rows, which threads share
@@ -141,7 +141,7 @@ def curvature(problem: Problem, of: Basis, theta: Array) -> tuple[Basis, Curvatu
         turned = X @ of.vectors
         results[i] = w.sum(0, dtype=np.float64), w.T @ turned, w.T @ np.square(turned, out=turned)
 
-    on_threads(_jit.threads_here(), sums, range(CHUNKS))
+    on_threads(threads.threads_here(), sums, range(CHUNKS))
     share, first, second = (sum(column[1:], column[0]) / part.targets.total for column in zip(*results, strict=True))
     usual = trace(problem, problem.dtype)
     share, mean = np.maximum(share, usual), np.zeros_like(first)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fastsoftmax._jit import kernel
-from fastsoftmax._simd import JIT, LANE_BYTES, load, store
+from fastsoftmax.engine.jit import kernel
+from fastsoftmax.engine.simd import LANE_BYTES, load, store
+from fastsoftmax.engine.threads import JIT
 from fastsoftmax.kernels.math import exp, log_in_place
 
 

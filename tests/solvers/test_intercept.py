@@ -5,14 +5,14 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fastsoftmax import SoftmaxRegression
-from fastsoftmax.design import as_design
-from fastsoftmax.problem import Problem
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import intercept, lbfgs, preconditioners
 from fastsoftmax.solvers.intercept import Curvature
 from fastsoftmax.solvers.lbfgs import Balance, Descent, solve
 from fastsoftmax.solvers.result import Stop
-from fastsoftmax.targets import as_targets
-from tests.test_problem import LAYOUTS, make
+from tests.objective.test_problem import LAYOUTS, make
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

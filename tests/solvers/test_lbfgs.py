@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fastsoftmax.design import as_design
-from fastsoftmax.problem import Problem
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import lbfgs, preconditioners
 from fastsoftmax.solvers.lbfgs import Sketch, samples, solve
 from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.result import Stop
-from fastsoftmax.targets import as_targets
 
 
 def quiet(*_):

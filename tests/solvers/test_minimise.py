@@ -5,12 +5,12 @@ import pytest
 import scipy.sparse
 
 from fastsoftmax import SoftmaxRegression
-from fastsoftmax.design import as_design
-from fastsoftmax.fitting import centered
-from fastsoftmax.problem import Columns, Problem
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
+from fastsoftmax.estimators.fitting import centered
+from fastsoftmax.objective.problem import Columns, Problem
 from fastsoftmax.solvers import SOLVERS, minimise, proximal, proximal_newton
 from fastsoftmax.solvers.result import Result, Stop
-from fastsoftmax.targets import as_targets
 from tests import exact, reference
 
 

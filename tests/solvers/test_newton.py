@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fastsoftmax.design import as_design
-from fastsoftmax.problem import Problem
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.newton import hessian, others
-from fastsoftmax.targets import as_targets
 
 
 @pytest.mark.parametrize("c", [2, 3, 10])

@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose
 
-from fastsoftmax.design import as_design
-from fastsoftmax.problem import Problem
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import blocks, diagonal, preconditioners, spectral
-from fastsoftmax.targets import as_targets
-from tests.test_problem import LAYOUTS, make
+from tests.objective.test_problem import LAYOUTS, make
 
 KINDS = ("blocks", "spectral", "diagonal")
 

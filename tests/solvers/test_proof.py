@@ -9,12 +9,12 @@ import scipy.sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from fastsoftmax import SoftmaxRegression
-from fastsoftmax.design import as_design
-from fastsoftmax.fitting import centered
-from fastsoftmax.problem import Problem
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
+from fastsoftmax.estimators.fitting import centered
+from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import minimise, proof
 from fastsoftmax.solvers.sampling import usual_sizes
-from fastsoftmax.targets import as_targets
 from tests import exact, reference
 
 PENALTIES = {"none": (0.0, 0.0), "l2": (0.0, 0.02), "l1": (0.02, 0.0), "elastic net": (0.01, 0.02)}

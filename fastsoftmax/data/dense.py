@@ -1,0 +1,73 @@
+"""Dense X."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastsoftmax.data.design import Arrangement, Design
+from fastsoftmax.data.gate import as_array, contiguous
+from fastsoftmax.engine import memory
+from fastsoftmax.engine.simd import LANE_BYTES
+from fastsoftmax.kernels import dense
+
+Array = NDArray[Any]
+
+
+class Dense(Design):
+    """Dense X, float32, float64 or uint8, C-contiguous.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, m)
+        Of other dtypes, float16 becomes float32 and integers float64; another memory layout is copied once.
+    scale, shift : float or array-like of shape (m,)
+        Features are (X - shift) * scale. The kernels read X as it is.
+    """
+
+    def __init__(self, X: ArrayLike, scale: float | ArrayLike = 1.0, shift: float | ArrayLike = 0.0) -> None:
+        array = as_array(X, "X")
+        if array.ndim != 2:
+            raise ValueError(f"X must have 2 dimensions, (n, m), got shape {array.shape}")
+        self.n, self.m = array.shape
+        if self.m == 0:
+            raise ValueError(f"X must have at least one feature, got shape {array.shape}")
+        if array.dtype.kind != "f" and array.dtype != np.uint8:
+            array = array.astype(np.float64)
+        self.X, self.pairs = contiguous(array), float(self.m)
+        self.dtype = np.dtype(np.float64 if self.X.dtype == np.float64 else np.float32)
+        self._map(scale, shift)
+
+    def read_in_place(self, plan: Arrangement) -> bool:
+        return len(plan.layout.direct) > 0
+
+    def arrays(self) -> tuple[Array, ...]:
+        return (self.X,)
+
+    def largest(self, columns: Array) -> Array:
+        return np.asarray(np.abs(self.X[:, columns]).max(0, initial=0), np.float64)
+
+    def rows(self, index: Array) -> "Dense":
+        return Dense(self.X[index], self.scale, self.shift)
+
+    def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
+        """ld is m filled up to whole vectors. A block's X, converted, takes 208 KB and its logits at most 256 KB."""
+        lanes = LANE_BYTES // dtype.itemsize
+        ld, X = -(-self.m // lanes) * lanes, memory.flat(self.X)
+        layout = dense.Dense(X, X if X.dtype == dtype and ld == self.m else np.zeros(0, dtype), self.m, ld)
+        tile, side, classes = dense.tiles(c)
+        rows = min(512, (208 << 10) // (ld * dtype.itemsize), (256 << 10) // (c * dtype.itemsize))
+        return Arrangement(layout, tile, side, classes, ld, classes * ld, max(16, rows // 16 * 16))
+
+    def block(self, start: int, stop: int, out: Array) -> None:
+        if self.shifted:
+            np.subtract(self.X[start:stop], self.shift.astype(out.dtype), out=out, casting="same_kind")
+            out *= self.scale.astype(out.dtype)
+        else:
+            np.multiply(self.X[start:stop], self.scale.astype(out.dtype), out=out, casting="same_kind")
+
+    def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array, scale: Array | None = None) -> None:
+        out.reshape(arrangement.classes, arrangement.row)[:c, : self.m] = coef if scale is None else coef * scale
+
+    def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
+        return packed.reshape(-1, arrangement.row)[:c, : self.m]

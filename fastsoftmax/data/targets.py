@@ -1,0 +1,212 @@
+"""What the rows should be: labels or probabilities, weights and smoothing, checked once."""
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastsoftmax.data.gate import as_array
+from fastsoftmax.engine import memory
+from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.kernels.math import ordered_sum
+
+SUM_TOLERANCE = 1e-3  # of rows of probabilities: float16 ones of 1000 classes are off by 5e-4
+
+ClassWeight = Mapping[int, float] | str | ArrayLike | None
+
+
+def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[np.int64]:
+    """Integer labels (n,) in 0..n_classes - 1; a column (n, 1) is ravelled.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers.
+    ValueError
+        If a label is out of range, or the shape is another.
+    """
+    labels = as_array(y, name)
+    if labels.size == 0 and labels.ndim == 1:
+        labels = labels.astype(np.int64)  # an empty list is of floats
+    if labels.dtype.kind not in "iub":
+        raise TypeError(f"{name} must be integer labels, or probabilities of shape (n, c), got dtype {labels.dtype}")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(f"{name} must be of shape (n,), got {labels.shape}")
+    if labels.size:
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high > np.iinfo(np.int64).max or (n_classes is not None and high >= n_classes):
+            wrong = low if low < 0 else high
+            upto = (
+                "non-negative and below 2**63"
+                if n_classes is None
+                else f"in 0..{n_classes - 1} for {n_classes} classes"
+            )
+            raise ValueError(f"labels must be {upto}, got {wrong}")
+    return np.require(labels, np.int64, ("C", "A"))
+
+
+def _as_soft(y: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if y.shape[1] != n_classes:
+        raise ValueError(f"target probabilities must have {n_classes} columns, one a class, got shape {y.shape}")
+    soft = np.require(y, dtype, ("C", "A"))
+    if soft.size and not soft.min() >= 0:
+        raise ValueError("target probabilities must not be negative or NaN")
+    sums = soft.sum(1, dtype=np.float64)
+    wrong = np.flatnonzero(~(np.abs(sums - 1) <= SUM_TOLERANCE))
+    if wrong.size:
+        row, total = wrong[0], sums[wrong[0]]
+        if ((soft == 0) | (soft == 1)).all():
+            raise ValueError(
+                f"multilabel targets are not supported: row {row} of y marks {total:g} classes where 1 is expected; "
+                "give one label a row, or probabilities whose rows sum to 1"
+            )
+        raise ValueError(f"target probabilities must sum to 1 in each row; row {row} sums to {total:g}")
+    return soft if (sums == 1).all() else (soft / sums[:, None]).astype(dtype)
+
+
+def as_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Weights (n,), checked; a number is the weight of all."""
+    weight = as_array(sample_weight, "sample_weight").astype(np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n, weight)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must be of shape ({n},), one weight a row, got {weight.shape}")
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError("sample_weight must be finite and not negative")
+    if n and not float(weight.max()) * n < np.inf:
+        raise ValueError(f"sample_weight is so large that its sum may overflow: its largest is {weight.max():g}")
+    return weight
+
+
+def _class_weights(class_weight: ClassWeight, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One weight a class; counts: what each class weighs in the data."""
+    c = len(counts)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f'class_weight must be "balanced", a dict or of shape ({c},), got {class_weight!r}')
+        present = counts > 0
+        weights = np.zeros(c)
+        weights[present] = ordered_sum(counts) / (present.sum() * counts[present])
+        return weights
+    if isinstance(class_weight, Mapping):
+        unknown = [k for k in class_weight if k not in range(c)]
+        if unknown:
+            raise ValueError(f"class_weight names classes that are not in 0..{c - 1}: {unknown}")
+        class_weight = [float(class_weight.get(k, 1.0)) for k in range(c)]
+    weights = np.asarray(as_array(class_weight, "class_weight"), np.float64)  # type: ignore[arg-type]
+    if weights.shape != (c,):
+        raise ValueError(f"class_weight must be {c} finite numbers, one a class, got shape {weights.shape}")
+    wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
+    if wrong.size:
+        raise ValueError(f"class_weight must be {c} finite numbers that are not negative, got {wrong[0]:g}")
+    return weights
+
+
+def _class_totals(labels: NDArray[np.int64], soft: NDArray[Any], c: int, weight: NDArray[Any]) -> NDArray[np.float64]:
+    """What each class weighs, summed in order of the rows: the same on any CPU."""
+    if labels.size:
+        return np.bincount(labels, weight if weight.size else None, c).astype(np.float64)
+    ones = weight if weight.size else np.ones(len(soft))
+    return np.array([ordered_sum(ones * soft[:, k]) for k in range(c)])
+
+
+class CheckedTargets:
+    """Targets as the kernels take them, and what they weigh.
+
+    Attributes
+    ----------
+    kernel : Targets
+        Labels or probabilities, weights, smoothing.
+    total : float
+        S, the sum of the weights.
+    """
+
+    def __init__(self, kernel: Targets, n: int) -> None:
+        self.kernel, self.n = kernel, n
+        self.total = float(ordered_sum(kernel.weight)) if len(kernel.weight) else float(n)
+
+    def rows(self, index: NDArray[Any], c: int) -> "CheckedTargets":
+        """Those of some of the rows."""
+        labels, soft, weight, smoothing = self.kernel
+        labels = labels[index] if len(labels) else labels
+        soft = soft.reshape(-1, c)[index].reshape(-1) if len(soft) else soft
+        return CheckedTargets(Targets(labels, soft, weight[index] if len(weight) else weight, smoothing), len(index))
+
+    def only(self, classes: NDArray[Any], c: int) -> "CheckedTargets":
+        """Without the other classes of c, which nothing with a weight is."""
+        labels, soft, weight, smoothing = self.kernel
+        if len(labels):
+            codes = np.zeros(c, np.int64)
+            codes[classes] = np.arange(len(classes))
+            labels = codes[labels]
+        else:
+            soft = np.ascontiguousarray(soft.reshape(-1, c)[:, classes]).reshape(-1)
+        return CheckedTargets(Targets(labels, soft, weight, smoothing), self.n)
+
+    def astype(self, dtype: Any) -> "CheckedTargets":
+        """The same for kernels that compute in `dtype`."""
+        return CheckedTargets(self.kernel._replace(soft=self.kernel.soft.astype(dtype)), self.n)
+
+    def class_totals(self, c: int) -> NDArray[np.float64]:
+        """What each class weighs, before smoothing."""
+        return _class_totals(self.kernel.labels, self.kernel.soft.reshape(-1, c), c, self.kernel.weight)
+
+    def entropy(self, c: int) -> float:
+        """The mean entropy of the smoothed targets."""
+        epsilon, weight = self.kernel.smoothing, self.kernel.weight
+        if len(self.kernel.labels):
+            p = np.array([1 - epsilon + epsilon / c] + [epsilon / c] * (c - 1))
+            return float(-(p[p > 0] * np.log(p[p > 0])).sum())
+        p = (1 - epsilon) * self.kernel.soft.reshape(-1, c).astype(np.float64) + epsilon / c
+        entropies = -np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum(1)
+        return float(np.average(entropies, weights=weight if len(weight) else None))
+
+
+def as_targets(
+    y: ArrayLike,
+    n: int,
+    n_classes: int,
+    dtype: Any,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    label_smoothing: float = 0.0,
+) -> CheckedTargets:
+    """Labels (n,) or probabilities (n, c), checked against n rows and c classes.
+
+    With probabilities a row's class weight is the mean of its classes' weights, before smoothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is wrong: the message says what was given and what was expected.
+    """
+    if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
+    dtype, array = np.dtype(dtype), as_array(y, "y")
+    labels, soft = np.zeros(0, np.int64), np.zeros((0, n_classes), dtype)
+    if array.ndim == 2 and array.shape[1] > 1:
+        soft = _as_soft(array, n_classes, dtype)
+    else:
+        labels = as_labels(array, n_classes)
+    if max(len(labels), len(soft)) != n:
+        raise ValueError(f"X and y must have the same number of rows, got {n} and {max(len(labels), len(soft))}")
+    weight = np.zeros(0) if sample_weight is None else as_weight(sample_weight, n)
+    if class_weight is not None:
+        per_class = _class_weights(class_weight, _class_totals(labels, soft, n_classes, weight))
+        if labels.size:
+            per_row = per_class[labels]
+        else:
+            per_row = np.zeros(n)
+            for k in range(n_classes):  # in order: NumPy's own sums depend on the CPU
+                per_row += per_class[k] * soft[:, k]
+        with np.errstate(over="ignore"):
+            weight = per_row * weight if weight.size else per_row
+        if n and not float(weight.max()) * n < np.inf:
+            raise ValueError(f"class_weight is so large that the sum of weights may overflow: up to {weight.max():g}")
+    kernel = Targets(memory.flat(labels), memory.flat(soft), weight, float(label_smoothing))
+    return CheckedTargets(kernel, n)

@@ -1,0 +1,180 @@
+"""What all estimators share: checks in scikit-learn's words, predictions, and the way to a SoftmaxModel."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastsoftmax.data.gate import check_sparse, is_sparse, unmasked
+from fastsoftmax.functional import log_softmax, softmax
+from fastsoftmax.model import SoftmaxModel
+
+logger = logging.getLogger("fastsoftmax")
+Array = NDArray[Any]
+
+
+def _trusted(X: Any) -> None:
+    """Refuses what scikit-learn would not: masks it would ignore, and indices with which scipy would crash."""
+    unmasked(X, "X")
+    if is_sparse(X):
+        check_sparse(X)
+
+
+def _dtypes(X: Any) -> list[Any]:
+    """What X may be, the first of which anything else becomes: half precision float32, as in the functions."""
+    try:  # a frame, pandas' or polars'
+        common: Any = np.result_type(*{str(kind).lower() for kind in X.dtypes})
+    except (AttributeError, TypeError, ValueError):
+        common = getattr(X, "dtype", None)
+    if isinstance(common, np.dtype) and common in (np.float16, np.float32):
+        return [np.float32]
+    stays = [np.uint8] if not hasattr(X, "dtypes") and common == np.uint8 else []
+    return [np.float64, np.float32, *stays]
+
+
+class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]
+    """What estimators that end with coef_, intercept_ and classes_ have in common."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    @contextlib.contextmanager
+    def _unchanged_if_refused(self) -> Iterator[None]:
+        """Attributes that a call set go away again, and others come back, if it raises."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
+        """Checked, in scikit-learn's words; uint8 stays, and float16 becomes float32."""
+        _trusted(X)
+        unmasked(y, "y")
+        unmasked(sample_weight, "sample_weight")
+        shape = np.shape(np.asarray(y))
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=_dtypes(X), order="C", multi_output=len(shape) == 2 and shape[1] > 1,
+            accept_large_sparse=True, reset=reset,
+        )  # fmt: skip
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return X, y, sample_weight
+
+    def decision_function(self, X: Any) -> Array:
+        """Confidence scores, the logits of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n, c), or (n,) for two classes
+        """
+        _trusted(X)
+        if is_sparse(X) and X.format != "csr":
+            X = X.tocsr()
+            check_sparse(X)
+        return np.asarray(super().decision_function(X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy: the share of rows, by weight, whose class is predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        unmasked(y, "y")
+        unmasked(sample_weight, "sample_weight")
+        return float(super().score(X, y, sample_weight))
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n, c)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return softmax(self._logits(X))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n, c)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return log_softmax(self._logits(X))
+
+    def _logits(self, X: Any) -> Array:
+        scores = self.decision_function(X)
+        return np.stack([np.zeros_like(scores), scores], 1) if scores.ndim == 1 else scores
+
+    def to_model(self) -> SoftmaxModel:
+        """The same probabilities as a SoftmaxModel, which can be saved and needs no scikit-learn.
+
+        Returns
+        -------
+        SoftmaxModel
+            With two rows for two classes, w and -w halved: its softmax is the same. It keeps `feature_names_in_`.
+        """
+        check_is_fitted(self)
+        coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
+        intercept = np.broadcast_to(self.intercept_, len(coef)).astype(coef.dtype)
+        if len(self.classes_) == 2:
+            coef, intercept = np.concatenate([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
+        plain = (bool, int, float, str, type(None))
+        settings = {name: value for name, value in self.get_params(deep=False).items() if isinstance(value, plain)}
+        classes = self.classes_
+        if classes.dtype == object and all(isinstance(label, str) for label in classes):
+            classes = classes.astype(str)
+        settings["estimator"], names = type(self).__name__, getattr(self, "feature_names_in_", None)
+        return SoftmaxModel(coef, intercept, classes, settings, names)
+
+
+class Verbose:
+    """Logs on stderr for as long as a verbose fit takes."""
+
+    def __init__(self, verbose: int) -> None:
+        self.handler = logging.StreamHandler(sys.stderr) if verbose > 0 else None
+
+    def __enter__(self) -> None:
+        if self.handler:
+            self.level = logger.level
+            logger.addHandler(self.handler)
+            logger.setLevel(logging.INFO)
+
+    def __exit__(self, *error: object) -> None:
+        if self.handler:
+            logger.removeHandler(self.handler)
+            logger.setLevel(self.level)
