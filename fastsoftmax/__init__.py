@@ -3,7 +3,7 @@
 Names load when they are used, so that `import fastsoftmax` costs no more than a look-up.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -49,16 +49,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
+if not TYPE_CHECKING:  # for whom a name that is not there is an error
 
-    if name == "datasets":
-        return import_module("fastsoftmax.datasets")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fastsoftmax' has no attribute {name!r}")
-    value = getattr(import_module(f"fastsoftmax.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name == "datasets":
+            return import_module("fastsoftmax.datasets")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'fastsoftmax' has no attribute {name!r}")
+        value = getattr(import_module(f"fastsoftmax.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -63,6 +63,7 @@ def _report(model: Any, X: Any, y: Any) -> dict[str, Any]:
     """Accuracy, also of each class, loss, and the most frequent confusion."""
     import numpy as np
 
+    from fastsoftmax.data.examples import Examples
     from fastsoftmax.data.layouts import as_design
     from fastsoftmax.data.targets import as_targets
     from fastsoftmax.engine import threads
@@ -78,7 +79,7 @@ def _report(model: Any, X: Any, y: Any) -> dict[str, Any]:
     design = as_design(X[known])
     targets = as_targets(codes[known], design.n, len(model.classes), np.float32)
     with threads.serially():  # the parallel twin takes 0.6 s to compile, the whole pass 0.01
-        loss, best = SoftmaxObjective(design, len(model.classes), targets).evaluate(model.coef, model.intercept)
+        loss, best = SoftmaxObjective(Examples(design, targets)).evaluate(model.coef, model.intercept)
     predicted = model.classes[best]
     y, unknown = y[known], int((~known).sum())
     right = predicted == y

@@ -4,11 +4,12 @@ import math
 import operator
 from collections.abc import Iterator
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import as_array
 from fastsoftmax.data.layouts import as_design, compute_dtype
 from fastsoftmax.data.targets import CheckedTargets, as_labels, as_targets, as_weight
@@ -337,6 +338,20 @@ def _cross_entropy(
     return ordered_sum(losses) * factor, residual
 
 
+@overload
+def cross_entropy(
+    Z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean", ignore_index: int | None = None,
+) -> float: ...  # fmt: skip
+
+
+@overload
+def cross_entropy(
+    Z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0,
+    reduction: Literal["none"], ignore_index: int | None = None,
+) -> NDArray[np.float64]: ...  # fmt: skip
+
+
 def cross_entropy(
     Z: ArrayLike,
     y: ArrayLike,
@@ -390,6 +405,20 @@ def cross_entropy(
     1.386294
     """
     return _cross_entropy(Z, y, sample_weight, label_smoothing, reduction, ignore_index, False)[0]
+
+
+@overload
+def cross_entropy_gradient(
+    Z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean", ignore_index: int | None = None,
+) -> tuple[float, Floats]: ...  # fmt: skip
+
+
+@overload
+def cross_entropy_gradient(
+    Z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0,
+    reduction: Literal["none"], ignore_index: int | None = None,
+) -> tuple[NDArray[np.float64], Floats]: ...  # fmt: skip
 
 
 def cross_entropy_gradient(
@@ -538,7 +567,7 @@ def loss_gradient(
         bias = bias.copy()
     if not accumulate:
         G[...], g[...] = 0, 0
-    loss, _, _ = SoftmaxObjective(design, c, targets, compute).loss_gradient(weights, bias, factor, (G, g))
+    loss, _, _ = SoftmaxObjective(Examples(design, targets), compute).loss_gradient(weights, bias, factor, (G, g))
     loss *= factor
     if l2:
         loss += 0.5 * l2 * sum_of_squares(memory.flat(np.require(weights, requirements=("C", "A"))))
@@ -576,4 +605,4 @@ def predict_proba(
     """
     design = as_design(X, scale)
     weights, bias = _check_parameters(coef, intercept, design.m)
-    return SoftmaxObjective(design, len(weights)).predict_proba(weights, bias)
+    return SoftmaxObjective(Examples.unlabelled(design, len(weights))).predict_proba(weights, bias)

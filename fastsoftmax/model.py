@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax import files
 from fastsoftmax.data.design import Design
+from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.feature_names import Names, as_names, check_names
 from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design
@@ -118,7 +119,7 @@ class SoftmaxModel:
             raise ValueError(f"the model has {m} features, X has {design.m}")
         if check:
             _refuse_not_finite(design)
-        return SoftmaxObjective(design, c)
+        return SoftmaxObjective(Examples.unlabelled(design, c))
 
     def predict(self, X: Any, *, check: bool = False) -> NDArray[Any]:
         """The most probable class of each row; of equals the first.

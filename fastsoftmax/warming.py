@@ -10,12 +10,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastsoftmax import functional
 from fastsoftmax.data.design import Design
+from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
 from fastsoftmax.defaults import DTYPES
 from fastsoftmax.engine import threads
+from fastsoftmax.objective.partition import PARTIAL_BYTES
 from fastsoftmax.objective.problem import Problem
-from fastsoftmax.objective.softmax import MANY, PARTIAL_BYTES, SoftmaxObjective
+from fastsoftmax.objective.softmax import MANY, SoftmaxObjective
 from fastsoftmax.solvers import SOLVERS, minimise, preconditioners
 from fastsoftmax.training.trainer import Trainer
 
@@ -125,31 +127,31 @@ def _functions(dtype: np.dtype[Any]) -> None:
     features = PARTIAL_BYTES // 16 // many // dtype.itemsize + 1
     for X in (np.zeros((2, features), kind) for kind in {dtype, np.dtype(np.uint8)}):
         design = as_design(X)
-        objective = SoftmaxObjective(design, many, as_targets([0, 1], 2, many, dtype), dtype)
+        objective = SoftmaxObjective(Examples(design, as_targets([0, 1], 2, many, dtype)), dtype)
         objective.loss_gradient(np.zeros((many, features), dtype), None)
 
 
 def _passes(design: Design, dtype: np.dtype[Any], c: int) -> None:
     """What a trainer, a model and a solver ask of an objective."""
-    y = np.arange(design.n) % c
-    targets = as_targets(y, design.n, c, dtype)
-    objective = SoftmaxObjective(design, c, targets, dtype)
+    examples = Examples(design, as_targets(np.arange(design.n) % c, design.n, c, dtype))
+    objective = SoftmaxObjective(examples, dtype)
     coef, intercept = np.zeros((c, design.m), dtype), np.zeros(c, dtype)
     objective.loss_gradient(coef, intercept)
     objective.evaluate(coef, intercept)
     objective.predict(coef, intercept)
-    proba = objective.predict_proba(coef, intercept)
-    objective.hessp(proba, coef, intercept, 1.0, (np.zeros_like(coef), np.zeros_like(intercept)))
+    curvature = objective.curvature(coef, intercept)
+    curvature.hessp(coef, intercept, 1.0, (np.zeros_like(coef), np.zeros_like(intercept)))
     for optimizer in ("sgd", "adam"):
         trainer = Trainer(1, 4, optimizer, learning_rate=1e-6, l2=1e-6, dtype=dtype, progress=False)
-        trainer.fit_checked(design, targets, np.arange(c), dtype)
+        trainer.fit_checked(examples, np.arange(c), dtype)
 
 
 def _solvers(design: Design, dtype: np.dtype[Any], c: int) -> None:
     """Moments, Gram matrices, preconditioners; and each solver for an iteration or two."""
     targets = as_targets(np.arange(design.n) % c, design.n, c, dtype)
     for l1 in (0.0, 0.1):
-        problem = Problem(design, targets, c, l1=l1, l2=1.0, fit_intercept=True, dtype=dtype)
+        objective = SoftmaxObjective(Examples(design, targets), dtype)
+        problem = Problem(objective, l1=l1, l2=1.0, fit_intercept=True)
         theta = np.zeros(problem.size)
         preconditioners.sharper(problem, theta)(theta)
         for name, solver in SOLVERS.items():

@@ -45,3 +45,27 @@ def make_problem(rng, n, m, c, dtype=np.float32):
         X = rng.standard_normal((n, m)).astype(dtype)
         coef = rng.standard_normal((c, m)).astype(dtype) / dtype(np.sqrt(m))
     return X, rng.integers(0, c, n), coef, rng.standard_normal(c).astype(coef.dtype)
+
+
+def objective_of(X, targets, dtype=None):
+    """Sums over X, or a design, and targets."""
+    from fastsoftmax.data.examples import Examples
+    from fastsoftmax.data.layouts import as_design
+    from fastsoftmax.objective.softmax import SoftmaxObjective
+
+    return SoftmaxObjective(Examples(as_design(X), targets), dtype)
+
+
+def problem_of(X, targets, dtype=None, **settings):
+    """F over them."""
+    from fastsoftmax.objective.problem import Problem
+
+    return Problem(objective_of(X, targets, dtype), **settings)
+
+
+@pytest.fixture
+def checked_drivers(monkeypatch):
+    """Every call of a driver is checked: types of its arguments are those that its chunk was compiled with."""
+    from fastsoftmax.engine.jit import Driver
+
+    monkeypatch.setattr(Driver, "checks", True)

@@ -13,7 +13,8 @@ README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
-    "command", ["python -m pip install . && fastsoftmax train", "python -m pip install '.[test]' && python -m pytest"]
+    "command",
+    ["python -m pip install . && fastsoftmax train", "python -m pip install '.[test]' && python -m pytest -n 2"],
 )
 def test_the_two_commands(command):
     assert f"\n{command}\n" in README

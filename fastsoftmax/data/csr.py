@@ -77,6 +77,14 @@ class CSR(Design):
         part._map(self.scale, self.shift)
         return part
 
+    def part(self, start: int, stop: int) -> "CSR":
+        first, last = self.indptr[start], self.indptr[stop]
+        indptr = self.indptr[start : stop + 1] - first
+        part = CSR.of(stop - start, self.m, self.data[first:last], self.indices[first:last], indptr)
+        part.dtype = self.dtype
+        part._map(self.scale, self.shift)
+        return part
+
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
         """Classes are filled up to whole vectors. A block's pairs take some 208 KB, its logits at most 128 KB."""
         lanes = LANE_BYTES // dtype.itemsize

@@ -50,6 +50,12 @@ class Dense(Design):
     def rows(self, index: Array) -> "Dense":
         return Dense(self.X[index], self.scale, self.shift)
 
+    def part(self, start: int, stop: int) -> "Dense":
+        other = object.__new__(Dense)
+        other.__dict__.update(self.__dict__)
+        other.X, other.n = self.X[start:stop], stop - start
+        return other
+
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
         """ld is m filled up to whole vectors. A block's X, converted, takes 208 KB and its logits at most 256 KB."""
         lanes = LANE_BYTES // dtype.itemsize

@@ -78,6 +78,10 @@ class Design(abc.ABC):
         """Some of the rows, copied."""
 
     @abc.abstractmethod
+    def part(self, start: int, stop: int) -> "Design":
+        """Rows start..stop, of the same memory."""
+
+    @abc.abstractmethod
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
         """How kernels see it."""
 

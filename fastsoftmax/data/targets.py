@@ -14,6 +14,8 @@ from fastsoftmax.kernels.math import ordered_sum
 
 SUM_TOLERANCE = 1e-3  # of rows of probabilities: float16 ones of 1000 classes are off by 5e-4
 
+UNKNOWN = Targets(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0), 0.0)
+
 ClassWeight = Mapping[int, float] | str | ArrayLike | None
 
 
@@ -115,49 +117,60 @@ def _class_totals(labels: NDArray[np.int64], soft: NDArray[Any], c: int, weight:
 
 
 class CheckedTargets:
-    """Targets as the kernels take them, and what they weigh.
+    """Targets of n rows and c classes as the kernels take them, and what they weigh.
 
     Attributes
     ----------
     kernel : Targets
         Labels or probabilities, weights, smoothing.
+    n, c : int
     total : float
         S, the sum of the weights.
     """
 
-    def __init__(self, kernel: Targets, n: int) -> None:
-        self.kernel, self.n = kernel, n
+    def __init__(self, kernel: Targets, n: int, c: int) -> None:
+        self.kernel, self.n, self.c = kernel, n, c
         self.total = float(ordered_sum(kernel.weight)) if len(kernel.weight) else float(n)
 
-    def rows(self, index: NDArray[Any], c: int) -> "CheckedTargets":
-        """Those of some of the rows."""
+    @classmethod
+    def unknown(cls, n: int, c: int) -> "CheckedTargets":
+        """Those of rows of which only predictions are wanted."""
+        return cls(UNKNOWN, n, c)
+
+    def rows(self, index: NDArray[Any] | slice) -> "CheckedTargets":
+        """Those of some of the rows; of a slice, in the same memory."""
         labels, soft, weight, smoothing = self.kernel
         labels = labels[index] if len(labels) else labels
-        soft = soft.reshape(-1, c)[index].reshape(-1) if len(soft) else soft
-        return CheckedTargets(Targets(labels, soft, weight[index] if len(weight) else weight, smoothing), len(index))
+        soft = soft.reshape(-1, self.c)[index].reshape(-1) if len(soft) else soft
+        n = len(range(self.n)[index]) if isinstance(index, slice) else len(index)
+        return CheckedTargets(Targets(labels, soft, weight[index] if len(weight) else weight, smoothing), n, self.c)
 
-    def only(self, classes: NDArray[Any], c: int) -> "CheckedTargets":
-        """Without the other classes of c, which nothing with a weight is."""
+    def only(self, classes: NDArray[Any]) -> "CheckedTargets":
+        """Without the other classes, which nothing with a weight is."""
         labels, soft, weight, smoothing = self.kernel
         if len(labels):
-            codes = np.zeros(c, np.int64)
+            codes = np.zeros(self.c, np.int64)
             codes[classes] = np.arange(len(classes))
             labels = codes[labels]
         else:
-            soft = np.ascontiguousarray(soft.reshape(-1, c)[:, classes]).reshape(-1)
-        return CheckedTargets(Targets(labels, soft, weight, smoothing), self.n)
+            soft = np.ascontiguousarray(soft.reshape(-1, self.c)[:, classes]).reshape(-1)
+        return CheckedTargets(Targets(labels, soft, weight, smoothing), self.n, len(classes))
 
     def astype(self, dtype: Any) -> "CheckedTargets":
         """The same for kernels that compute in `dtype`."""
-        return CheckedTargets(self.kernel._replace(soft=self.kernel.soft.astype(dtype)), self.n)
+        return CheckedTargets(self.kernel._replace(soft=self.kernel.soft.astype(dtype)), self.n, self.c)
 
-    def class_totals(self, c: int) -> NDArray[np.float64]:
+    def unsmoothed(self) -> "CheckedTargets":
+        """The same without label smoothing."""
+        return CheckedTargets(self.kernel._replace(smoothing=0.0), self.n, self.c)
+
+    def class_totals(self) -> NDArray[np.float64]:
         """What each class weighs, before smoothing."""
-        return _class_totals(self.kernel.labels, self.kernel.soft.reshape(-1, c), c, self.kernel.weight)
+        return _class_totals(self.kernel.labels, self.kernel.soft.reshape(-1, self.c), self.c, self.kernel.weight)
 
-    def entropy(self, c: int) -> float:
+    def entropy(self) -> float:
         """The mean entropy of the smoothed targets."""
-        epsilon, weight = self.kernel.smoothing, self.kernel.weight
+        c, epsilon, weight = self.c, self.kernel.smoothing, self.kernel.weight
         if len(self.kernel.labels):
             p = np.array([1 - epsilon + epsilon / c] + [epsilon / c] * (c - 1))
             return float(-(p[p > 0] * np.log(p[p > 0])).sum())
@@ -209,4 +222,4 @@ def as_targets(
         if n and not float(weight.max()) * n < np.inf:
             raise ValueError(f"class_weight is so large that the sum of weights may overflow: up to {weight.max():g}")
     kernel = Targets(memory.flat(labels), memory.flat(soft), weight, float(label_smoothing))
-    return CheckedTargets(kernel, n)
+    return CheckedTargets(kernel, n, n_classes)

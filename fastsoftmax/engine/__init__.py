@@ -9,7 +9,6 @@ _collecting = gc.isenabled()
 gc.disable()  # what the import of Numba makes stays: looking for garbage in it takes 0.05 s beside scikit-learn
 try:
     import numba
-    import numba.experimental.function_type  # tells Numba the type of a Pointer
     import numba.np.ufunc.parallel  # noqa: F401
 finally:
     if _collecting:

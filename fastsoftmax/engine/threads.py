@@ -58,6 +58,7 @@ def set_num_threads(k: int) -> None:
     >>> fs.set_num_threads(1)
     >>> fs.get_num_threads()
     1
+    >>> fs.set_num_threads(1024)  # as many as there are
     """
     global _chosen_threads
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:

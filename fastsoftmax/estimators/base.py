@@ -12,19 +12,23 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import check_sparse, is_sparse, unmasked
+from fastsoftmax.data.layouts import as_design
 from fastsoftmax.functional import log_softmax, softmax
 from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.objective.softmax import SoftmaxObjective
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
 
 
-def _trusted(X: Any) -> None:
+def _trusted(X: Any) -> Any:
     """Refuses what scikit-learn would not: masks it would ignore, and indices with which scipy would crash."""
     unmasked(X, "X")
     if is_sparse(X):
         check_sparse(X)
+    return X
 
 
 def _dtypes(X: Any) -> list[Any]:
@@ -41,6 +45,11 @@ def _dtypes(X: Any) -> list[Any]:
 
 class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]
     """What estimators that end with coef_, intercept_ and classes_ have in common."""
+
+    coef_: Array
+    intercept_: Array
+    classes_: Array
+    n_features_in_: int
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -89,6 +98,24 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
             check_sparse(X)
         return np.asarray(super().decision_function(X))
 
+    def predict(self, X: Any) -> Array:
+        """The most probable class of each row; of equals the first. Block by block: no (n, c) array is made.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n, m)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Entries of `classes_`.
+        """
+        check_is_fitted(self)
+        if is_sparse(self.coef_):
+            return np.asarray(super().predict(X))
+        objective, coef, intercept = self._objective(X)
+        return np.asarray(self.classes_[objective.predict(coef, intercept)])
+
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy: the share of rows, by weight, whose class is predicted.
 
@@ -116,10 +143,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         Returns
         -------
         ndarray of shape (n, c)
-            In the order of `classes_`.
+            In the order of `classes_`; float32 where X and `coef_` are, else float64.
         """
         check_is_fitted(self)
-        return softmax(self._logits(X))
+        if is_sparse(self.coef_):
+            return softmax(self._logits(X))
+        objective, coef, intercept = self._objective(X)
+        return objective.predict_proba(coef, intercept)
 
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithms of the probabilities of the classes.
@@ -139,6 +169,15 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
     def _logits(self, X: Any) -> Array:
         scores = self.decision_function(X)
         return np.stack([np.zeros_like(scores), scores], 1) if scores.ndim == 1 else scores
+
+    def _objective(self, X: Any) -> tuple[SoftmaxObjective, Array, Array]:
+        """X, checked, to be predicted; and weights (c, m) and intercepts (c,) of all classes: of two the first is 0."""
+        design, coef = as_design(validate_data(self, _trusted(X), accept_sparse="csr", reset=False)), self.coef_
+        intercept = np.broadcast_to(self.intercept_, len(coef)).astype(coef.dtype, copy=False)
+        if len(coef) == 1:
+            coef, intercept = np.concatenate([np.zeros_like(coef), coef]), np.append(0, intercept).astype(coef.dtype)
+        dtype = np.result_type(coef.dtype, design.dtype)
+        return SoftmaxObjective(Examples.unlabelled(design, len(coef)), dtype), coef, intercept
 
     def to_model(self) -> SoftmaxModel:
         """The same probabilities as a SoftmaxModel, which can be saved and needs no scikit-learn.

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastsoftmax.data.gate import is_sparse
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.estimators.base import Verbose
-from fastsoftmax.estimators.fitting import Fit, Labels
+from fastsoftmax.estimators.fitting import Fit
+from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.regression import SoftmaxRegression
 from fastsoftmax.estimators.strengths import Judge, Walk, best, explore, strengths, warn_unless
 

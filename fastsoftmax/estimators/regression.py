@@ -6,13 +6,16 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose
-from fastsoftmax.estimators.fitting import NAMES, Fit, Labels, Penalty
+from fastsoftmax.estimators.fitting import Fit
+from fastsoftmax.estimators.labels import Labels
+from fastsoftmax.estimators.penalty import NAMES, Penalty
 from fastsoftmax.solvers import Outcome
 
 logger = logging.getLogger("fastsoftmax")
@@ -124,6 +127,14 @@ class SoftmaxRegression(SoftmaxClassifier):
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "standardize": ["boolean"],
     }
+
+    n_iter_: NDArray[np.int32]
+    optimality_: float
+    duality_gap_: float
+    objective_: float
+    converged_: bool
+    separable_: bool
+    solver_: str
 
     def __init__(
         self,

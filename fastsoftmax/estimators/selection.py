@@ -13,7 +13,9 @@ from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose
-from fastsoftmax.estimators.fitting import NAMES, Fit, Labels
+from fastsoftmax.estimators.fitting import Fit
+from fastsoftmax.estimators.labels import Labels
+from fastsoftmax.estimators.penalty import NAMES
 from fastsoftmax.estimators.regression import SoftmaxRegression
 from fastsoftmax.estimators.strengths import SPANS, Judge, Walk, best, explore, scorer_of, strengths, warn_unless
 

@@ -12,12 +12,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from fastsoftmax.data.design import Design
+from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.layouts import as_design
-from fastsoftmax.data.targets import CheckedTargets
 from fastsoftmax.defaults import OPTIMIZERS, SCHEDULES
 from fastsoftmax.estimators.base import SoftmaxClassifier
-from fastsoftmax.estimators.fitting import Labels
+from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.training.epochs import Progress, Record
 from fastsoftmax.training.trainer import Trainer
 
@@ -26,14 +25,14 @@ ADAM_RATE = 3e-3  # of the command line, chosen on held out rows of MNIST
 OPEN_ENDED = ("constant", "inverse_scaling")
 
 
-def suited(design: Design, targets: CheckedTargets) -> tuple[float, float]:
+def suited(examples: Examples) -> tuple[float, float]:
     """(a rate, a power of two by which to scale all features so that it suits the intercept as well).
 
     The rate is 8 / (1 + the mean squared length of the scaled rows), which is about 8: a gradient's Lipschitz constant
     is at most half of that mean, and less where probabilities are not all alike.
     """
-    _, squares = design.moments(targets.kernel.weight)
-    length = float(squares.sum() / targets.total)
+    _, squares = examples.moments()
+    length = float(squares.sum() / examples.total)
     unit = float(np.exp2(np.round(0.5 * np.log2(8 / length)))) if 0 < length < np.inf else 1.0
     return 8 / (1 + length * unit * unit), unit
 
@@ -142,7 +141,8 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         "verbose": ["verbose"],
     }
 
-    classes_: Array
+    n_iter_: int
+    t_: int
     history_: list[Record]
     _progress: Progress | None
     _pace: tuple[float, float]
@@ -210,7 +210,8 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             design = as_design(X)
             targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
             watch = PlateauWatch(self.tol, self.n_iter_no_change)
-            self._train(design, labels, targets, self._progress if going_on else None, self.max_epochs, [watch])
+            start = self._progress if going_on else None
+            self._train(Examples(design, targets), labels, start, self.max_epochs, [watch])
         self.n_iter_ = len(self.history_)
         if self.tol is not None and self.n_iter_ == self.max_epochs and not self.early_stopping:
             text = f"the loss still fell after max_epochs={self.max_epochs}: increase max_epochs, tol or learning_rate"
@@ -249,15 +250,14 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             X, y, sample_weight = self._checked(X, y, sample_weight, reset=first)
             labels, design = Labels(y, self.classes_), as_design(X)
             targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
-            self._train(design, labels, targets, getattr(self, "_progress", None), 1, [])
+            self._train(Examples(design, targets), labels, getattr(self, "_progress", None), 1, [])
         self.n_iter_ = 1
         return self
 
     def _train(
-        self, design: Design, labels: Labels, targets: CheckedTargets, start: Progress | None, epochs: int,
-        callbacks: list[Any],
-    ) -> None:  # fmt: skip
-        rate, unit = self._choose_pace(design, targets, start is not None)
+        self, examples: Examples, labels: Labels, start: Progress | None, epochs: int, callbacks: list[Any]
+    ) -> None:
+        rate, unit = self._choose_pace(examples, start is not None)
         if start is not None and unit != self._pace[1]:
             start = start.rescaled(self._pace[1] / unit)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -269,8 +269,9 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             early_stopping=self.early_stopping and epochs > 1, patience=self.n_iter_no_change,
             validation_fraction=self.validation_fraction, progress=self.verbose > 0,
         )  # fmt: skip
-        scaled = design.mapped(design.scale * unit, design.shift)
-        model = trainer.fit_checked(scaled, targets, np.arange(len(labels.classes)), callbacks=callbacks, resume=start)
+        design = examples.design
+        scaled = examples.mapped(design.scale * unit, design.shift)
+        model = trainer.fit_checked(scaled, np.arange(examples.c), callbacks=callbacks, resume=start)
         self._progress, self._pace, self.history_ = trainer.progressed, (rate, unit), trainer.history
         self.classes_ = labels.classes
         coef, intercept = model.coef.astype(design.stored_dtype), model.intercept.astype(design.stored_dtype)
@@ -278,13 +279,13 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.coef_, self.intercept_, self.t_ = coef, intercept, self._progress.steps if self._progress else 0
 
-    def _choose_pace(self, design: Design, targets: CheckedTargets, going_on: bool) -> tuple[float, float]:
+    def _choose_pace(self, examples: Examples, going_on: bool) -> tuple[float, float]:
         """The learning rate, and the scale of the features that it is meant for."""
         if not isinstance(self.learning_rate, str):
             return float(self.learning_rate), 1.0
         if going_on:
             return self._pace
-        rate, unit = suited(design, targets)
+        rate, unit = suited(examples)
         return (ADAM_RATE if self.optimizer == "adam" else rate), unit
 
     def __sklearn_is_fitted__(self) -> bool:

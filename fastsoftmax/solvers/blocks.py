@@ -17,6 +17,7 @@ from fastsoftmax.engine import memory, threads
 from fastsoftmax.engine.blas import on_threads
 from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import whiten
+from fastsoftmax.objective.base import spaced
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.sampling import (
     CHEAP,
@@ -25,7 +26,6 @@ from fastsoftmax.solvers.sampling import (
     UNSEEN,
     floored,
     part_of,
-    spaced,
     trace,
     weighty_rows,
 )
@@ -51,7 +51,7 @@ def cost(problem: Problem, blocks: int, rows: int) -> float:
 def rows_of_each(problem: Problem) -> int:
     """How many rows a block of a class is built from."""
     M = problem.m + problem.fit_intercept
-    return min(problem.design.n, max(WEIGHTY * M, int(CHEAP / (problem.r * M * M))))
+    return min(problem.n, max(WEIGHTY * M, int(CHEAP / (problem.r * M * M))))
 
 
 def _invert(H: Array, out: Array) -> None:
@@ -140,10 +140,10 @@ def class_blocks(problem: Problem, theta: Array, operations: float | None = None
 
     On and above the diagonals, without the penalty.
     """
-    M, n = problem.m + problem.fit_intercept, problem.design.n
+    M, n = problem.m + problem.fit_intercept, problem.n
     looked_at = spaced(n, min(n, max(LOOKED_AT // problem.c, WEIGHTY * M)))
     part = part_of(problem, len(looked_at))
-    p, share = part.probabilities(theta)[:, -problem.r :], problem.targets.total / part.targets.total
+    p, share = part.probabilities(theta)[:, -problem.r :], problem.total / part.total
     count = max(WEIGHTY * M, int((operations or CHEAP) / (problem.r * M * M)))
     if len(looked_at) <= TOGETHER * count:
         return part.blocks(np.ascontiguousarray((p * (1 - p)).T), penalty=False)
@@ -152,6 +152,6 @@ def class_blocks(problem: Problem, theta: Array, operations: float | None = None
         column = p[:, k].astype(np.float64)
         every = part.row_weights(column * (1 - column)) * share
         rows, weights = weighty_rows(every, count)
-        H[k], shares[k] = problem.gram_of(looked_at[rows], weights), every.sum() / problem.targets.total
+        H[k], shares[k] = problem.gram_of(looked_at[rows], weights), every.sum() / problem.total
     floored(problem, H, shares * UNSEEN)
     return H

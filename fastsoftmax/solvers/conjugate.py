@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.engine.vectors import moved, product
-from fastsoftmax.objective.problem import Problem
+from fastsoftmax.objective.hessian import Hessian
 
 Array = NDArray[Any]
 
@@ -26,15 +26,14 @@ class Direction(NamedTuple):
 
 
 def newton_direction(
-    problem: Problem,
-    proba: Array,
+    hessian: Hessian,
     residual: Array,
     precondition: Callable[[Array], Array],
     most: int,
     radius: float = np.inf,
     accuracy: float = 0.25,
 ) -> Direction:
-    """About H^-1 residual, where the probabilities are `proba`; on the entries that `precondition` does not turn to 0.
+    """About H^-1 residual; on the entries that `precondition` does not turn to 0.
 
     The nearer to the optimum, by the size of the residual, the more exactly: then steps converge superlinearly; and at
     least to an accuracy.
@@ -46,7 +45,7 @@ def newton_direction(
     for count in range(most):
         if not rz > accuracy**2 * first:
             return Direction(direction if count else z, count, size**0.5, False)
-        curved = problem.hessp(proba, step)
+        curved = hessian.product(step)
         bend = product(step, curved)
         t = rz / bend if bend > 0 else 0.0
         longer = size + 2 * t * across + t * t * inner

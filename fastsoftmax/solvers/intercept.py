@@ -27,14 +27,14 @@ class Curvature:
     """
 
     def __init__(self, problem: Problem, theta: Array) -> None:
-        part = part_of(problem, min(problem.design.n, max(LOOKED_AT // problem.c, 1)))
-        p, own, r = part.probabilities(theta)[:, -problem.r :], part.targets.kernel.weight, problem.r
+        part = part_of(problem, min(problem.n, max(LOOKED_AT // problem.c, 1)))
+        p, own, r = part.probabilities(theta)[:, -problem.r :], part.sample.weight, problem.r
         weighted = (p * own[:, None]).astype(p.dtype) if len(own) else p
-        self.diagonal = (weighted * (1 - p)).sum(0, dtype=np.float64) / part.targets.total
+        self.diagonal = (weighted * (1 - p)).sum(0, dtype=np.float64) / part.total
         self.diagonal = np.maximum(self.diagonal, 1e-12 / problem.c) * (1 + RAISED)
         self.factor: Any = None
         if r <= WHOLE:
-            H = -(p.T @ weighted).astype(np.float64) / part.targets.total
+            H = -(p.T @ weighted).astype(np.float64) / part.total
             H[np.arange(r), np.arange(r)] = self.diagonal
             factor, info = lapack.dpotrf(H + np.trace(H) / r**2 if problem.gauge else H, clean=0)
             self.factor = factor if info == 0 else None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.engine.vectors import moved, product
+from fastsoftmax.objective.base import spaced
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.diagonal import Diagonal
@@ -18,7 +19,6 @@ from fastsoftmax.solvers.line_search import noise, search
 from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.preconditioners import Preconditioner
 from fastsoftmax.solvers.result import Report, Result, Stop
-from fastsoftmax.solvers.sampling import spaced
 
 Array = NDArray[Any]
 SAMPLE, PART, FINER = 5_000, 4, 5  # rows of the smallest sample; shares of the rows that samples have
@@ -109,7 +109,7 @@ class Sketch:
     def __init__(self, problem: Problem, theta: Array, precondition: Preconditioner) -> None:
         self.problem, self.theta, self.precondition = problem, theta, precondition
         self.begin, self.before = theta, np.inf  # where it began, and F of the last sample at theta
-        n = problem.design.n
+        n = problem.n
         for i, count in enumerate(samples(n, problem.m)):
             part = problem.subsample(spaced(n, count))
             descent = self.on(part)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax.engine import threads
 from fastsoftmax.engine.blas import single_threaded
+from fastsoftmax.objective import certificate
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import proof
 from fastsoftmax.solvers.newton import affordable
@@ -44,7 +45,7 @@ class Judge:
     def __init__(self, problem: Problem, store: Any, tol: float) -> None:
         self.problem, self.store, self.tol = problem.like(dtype=np.float64), np.dtype(store), tol
         self.penalised = bool(problem.l1 or problem.l2)
-        self.bound = problem.targets.entropy(problem.c)  # what F* is at least
+        self.bound = problem.data.entropy()  # what F* is at least
         self._last: tuple[bytes, Outcome] | None = None
 
     def __call__(self, theta: Array) -> Outcome:
@@ -91,7 +92,7 @@ class Judge:
         """F and the largest entry of its subgradient; what F* is at least is remembered."""
         value, gradient = self.problem.loss_gradient(theta)
         if self.penalised:
-            self.bound = max(self.bound, self.problem.bound(theta, value, gradient))
+            self.bound = max(self.bound, certificate.bound(self.problem, theta, value, gradient))
         return value + self.problem.l1_norm(theta), self.problem.optimality(theta, gradient)
 
     def _gap(self, value: float) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.conjugate import Direction, newton_direction
@@ -35,46 +36,18 @@ EXACT = np.dtype(np.float64)
 def whole(problem: Problem) -> bool:
     """Whether building the whole Hessian is cheap: few parameters, and no more work than 20 passes over the data."""
     work = building(problem)
-    return problem.size <= WHOLE and (work <= 20 * 4.0 * problem.design.n * problem.m * problem.c or work < 2e7)
+    return problem.size <= WHOLE and (work <= 20 * 4.0 * problem.n * problem.m * problem.c or work < 2e7)
 
 
 def building(problem: Problem) -> float:
     """Operations that the whole Hessian takes."""
-    return problem.r * (problem.r + 1) / 2 * problem.design.n * float(problem.m + problem.fit_intercept) ** 2
+    return problem.r * (problem.r + 1) / 2 * problem.n * float(problem.m + problem.fit_intercept) ** 2
 
 
 def affordable(problem: Problem) -> bool:
     """Whether the whole Hessian can be built where nothing else helps."""
-    weights = problem.r * (problem.r + 1) / 2 * problem.design.n
+    weights = problem.r * (problem.r + 1) / 2 * problem.n
     return problem.size <= AT_LAST and building(problem) <= DEAREST and weights <= LARGEST
-
-
-def hessian(problem: Problem, proba: Array) -> Array:
-    """The whole Hessian, by class and then by feature, the intercept last; regular also where classes move together."""
-    r, M = problem.r, problem.m + problem.fit_intercept
-    p = proba[:, -r:].T
-    k, q = np.triu_indices(r)
-    weights = -p[q]
-    weights[k == q] = others(proba)[-r:]
-    weights *= p[k]
-    grams = problem.blocks(weights, penalty=False)
-    full = np.where(np.tri(M, k=-1, dtype=bool), grams.swapaxes(1, 2), grams)
-    H = np.empty((r, M, r, M))
-    by_classes = H.swapaxes(1, 2)
-    by_classes[k, q] = by_classes[q, k] = full
-    np.einsum("kjkj->kj", H)[:, : problem.m] += problem.penalty2
-    if problem.gauge:  # with l1 only the intercepts move together for nothing
-        start = problem.m if problem.l1 else 0
-        size = np.einsum("kjkj->j", H)[start:] / r
-        np.einsum("kjqj->kqj", H)[..., start:] += size / r
-    return H.reshape(r * M, r * M)
-
-
-def others(proba: Array) -> Array:
-    """1 - p (c, n) of probabilities (n, c), where p is nearly 1 by the sum of the others: nothing of them is lost."""
-    p = proba.T
-    most = p > 0.5
-    return np.where(most, np.where(most, 0, p).sum(0), 1 - p)
 
 
 def measure(problem: Problem, curvature: Array) -> Array:
@@ -135,15 +108,15 @@ class Whole:
         self.damping, self.trusted, self.sure = Damping(), True, 1.0
 
     def direction(self, problem: Problem, theta: Array, gradient: Array) -> Array:
-        proba = problem.probabilities(theta)
-        factor = Factor(problem, hessian(problem, proba), self.damping.share)
+        hessian = Hessian(problem, theta)
+        factor = Factor(problem, hessian.whole(), self.damping.share)
         self.sure = 1.0 if factor.exact else UNSURE
         if self.damping.share > 0:  # products know nothing of it, and the slope not what is left
             self.sure = 0.0
             return -factor(gradient)
         if factor.exact and self.trusted:
             return -factor(gradient)
-        return newton_direction(problem, proba, -gradient, factor, MOST).step
+        return newton_direction(hessian, -gradient, factor, MOST).step
 
     def learn(self, t: float) -> bool:
         """After a step of t times the direction, 0 if there was none; False if another would be the same."""
@@ -166,15 +139,13 @@ class Products:
         if self.last.products > 8 and patience > preconditioners.cost(problem, patience):
             self.precondition, self.spent = preconditioners.sharper(problem, theta, patience, GENEROUS), 0.0
             self.radius = np.inf
-        proba = problem.probabilities(theta)
-        self.last = newton_direction(problem, proba, -gradient, self.precondition, MOST, self.radius)
+        self.last = newton_direction(Hessian(problem, theta), -gradient, self.precondition, MOST, self.radius)
         self.spent += self.last.products
         return self.last.step
 
     def exactly(self, problem: Problem, theta: Array, gradient: Array) -> Array:
         """The direction as exactly as products can tell, for what it says of the decrease that is left."""
-        proba = problem.probabilities(theta)
-        return newton_direction(problem, proba, -gradient, self.precondition, 5 * MOST, accuracy=1e-3).step
+        return newton_direction(Hessian(problem, theta), -gradient, self.precondition, 5 * MOST, accuracy=1e-3).step
 
     def learn(self, t: float) -> bool:
         """After a step of t times the direction, 0 if there was none; False if another would be the same."""

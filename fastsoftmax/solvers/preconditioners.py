@@ -26,7 +26,7 @@ REFACTORED = 4.0  # times another penalty, from which blocks are factored again
 
 def _iterations(problem: Problem, seconds: float) -> float:
     """How many of L-BFGS take as long: at 2.5e11 operations a second for a pass over the data, and 1 ms besides."""
-    return seconds / (4.0 * problem.design.n * problem.objective.design.pairs * problem.c / 2.5e11 + 1e-3)
+    return seconds / (problem.data.operations / 2.5e11 + 1e-3)
 
 
 def shared(problem: Problem) -> Preconditioner:

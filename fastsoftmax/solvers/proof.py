@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.objective.problem import Problem
-from fastsoftmax.solvers.newton import affordable, hessian
+from fastsoftmax.objective.softmax import SoftmaxObjective
+from fastsoftmax.solvers.newton import affordable
 from fastsoftmax.solvers.sampling import usual_sizes
 
 Array = NDArray[Any]
@@ -69,7 +71,7 @@ class ScaledFactor:
         return self.problem.flat(full.reshape(self.problem.r, -1)), float(part @ more)
 
 
-def newton_step(problem: Problem, proba: Array, factor: ScaledFactor, gradient: Array) -> Step:
+def newton_step(hessian: Hessian, factor: ScaledFactor, gradient: Array) -> Step:
     """Solve H d = -gradient over the free entries, by a factor of the whole Hessian and refinement."""
     step = best = Step(np.zeros_like(gradient), gradient, False)
     least, idle = np.inf, 0
@@ -81,7 +83,7 @@ def newton_step(problem: Problem, proba: Array, factor: ScaledFactor, gradient: 
         least = min(least, short)
         if least <= 1e-3 or idle > PATIENCE:
             break
-        step = Step(step.d - more, gradient + problem.hessp(proba, step.d - more), False)
+        step = Step(step.d - more, gradient + hessian.product(step.d - more), False)
     return best
 
 
@@ -90,34 +92,30 @@ def prove(problem: Problem, theta: Array) -> Proof:
 
     Where steps would make probabilities negative: what F is at least at weights of at most FARTHEST.
     """
-    entropy_y = problem.targets.entropy(problem.c)
+    entropy_y = problem.data.entropy()
     if not affordable(problem):
         return Proof(entropy_y, np.inf)
     theta = problem.centered(theta)
-    gradient, proba = problem.loss_gradient(theta)[1], problem.probabilities(theta)
+    gradient, hessian = problem.loss_gradient(theta)[1], Hessian(problem, theta)
     least, lasso, ridge = problem.subgradient(theta, gradient), np.zeros(problem.size), np.zeros(problem.size)
     problem.split(lasso)[0][...], problem.split(ridge)[0][...] = problem.penalty1, problem.penalty2
     moves = (theta != 0) | (lasso == 0) | (least != 0)  # with l1, what is 0 and does not move stays there
-    H = hessian(problem, proba)
+    H = hessian.whole()
     blurs = problem.flat(blurred(problem, np.diagonal(H).reshape(problem.r, -1)))
     free = moves & (blurs == 0)
     with np.errstate(all="ignore"):
         factor = ScaledFactor(problem, H, problem.by_class(free))
-        step = newton_step(problem, proba, factor, least)
+        step = newton_step(hessian, factor, least)
         if not step.solved:
             return Proof(entropy_y, np.inf)
-        relative = linearised(problem, proba, step.d)
-    q, end = proba * np.maximum(relative, 0), theta + step.d
-    cut = (relative < 0).any(1)
-    q[cut] /= q[cut].sum(1, keepdims=True)
-    entropy = -(q * np.log(np.where(q > 0, q, 1))).sum(1)
-    dual = float(problem.row_weights(entropy).sum()) / problem.targets.total + float(end @ (step.lacks * free))
+        entropy, hidden = after(hessian, step.d)
+    end = theta + step.d
+    dual = entropy / problem.total + float(end @ (step.lacks * free))
     # G, the gradient of the data term at q, is -(l1 sign + l2 end) where free, which Newton's equation says exactly; of
     # what rounding may hide it is that and at most `off`; else, at 0, what it is
     off = unsettled(problem, problem.by_class(np.abs(step.lacks) * moves * ((blurs > 0) | factor.flat)))
     off += problem.r * unsettled(problem, sizes(problem) * EPS) if factor.flat or blurs.any() else 0.0
-    missing = proba * np.maximum(MARGIN - relative, 0)  # what one class lacks the others have too much of
-    dual -= off + unsettled(problem, missed(problem, missing + q * missing.sum(1, keepdims=True)))
+    dual -= off + unsettled(problem, hidden)
     G = np.abs(np.where(moves, least - gradient + ridge * end, gradient - least + step.lacks))
     if problem.l1 and not problem.l2:
         share = min(1.0, 1 / max(1e-300, float((G[lasso > 0] / lasso[lasso > 0]).max(initial=0.0))))
@@ -130,16 +128,38 @@ def prove(problem: Problem, theta: Array) -> Proof:
     return Proof(bound, off - 0.5 * float(least @ step.d))
 
 
-def linearised(problem: Problem, proba: Array, d: Array) -> Array:
-    """What probabilities (n, c) are multiplied by, to first order, where logits are moved by those of d.
+def after(hessian: Hessian, d: Array) -> tuple[float, Array]:
+    """Of the probabilities q that a step leaves to first order: sum_i s_i H(q_i), H the entropy.
+
+    And (r, M) at least the sums over rows of what rounding may hide of them times |features|, over S.
+    """
+    problem, entropy = hessian.problem, 0.0
+    hidden, direction = np.zeros((problem.r, problem.m + problem.fit_intercept)), problem.full(d)
+    for block, proba in hessian.point.blocks():
+        relative = linearised(block, proba, *direction)
+        q, cut = proba * np.maximum(relative, 0), (relative < 0).any(1)
+        q[cut] /= q[cut].sum(1, keepdims=True)
+        each = -(q * np.log(np.where(q > 0, q, 1))).sum(1)
+        entropy += float((each * block.weight if len(block.weight) else each).sum())
+        missing = proba * np.maximum(MARGIN - relative, 0)  # what one class lacks the others have too much of
+        hidden += missed(problem, block, missing + q * missing.sum(1, keepdims=True))
+    return entropy, hidden
+
+
+def linearised(block: SoftmaxObjective, proba: Array, coef: Array, intercept: Array | None) -> Array:
+    """What probabilities (n, c) are multiplied by, to first order, where logits are moved by those of a direction.
 
     1 where a row weighs nothing, or a class has nothing of it.
     """
     part = 1.0
-    while not (shares := problem.probabilities(part * d)).all() and part > 1e-300:
+    while part > 1e-300:
+        shares = block.predict_proba(part * coef, None if intercept is None else part * intercept)
+        if shares.all():
+            break
         part *= 1 / 16
-    dz = np.log(shares) / part
-    matters = (problem.row_weights(np.ones(problem.design.n)) > 0)[:, None] & (proba > 0)
+    dz, matters = np.log(shares) / part, proba > 0
+    if len(block.weight):
+        matters &= (block.weight > 0)[:, None]
     return np.where(matters, 1 + dz - (proba * dz).sum(1, keepdims=True), 1)
 
 
@@ -148,8 +168,8 @@ def blurred(problem: Problem, curvature: Array) -> Array:
 
     As where a row far larger than all others is decided: of its residuals nothing is left, and little of its curvature.
     """
-    design = problem.objective.design
-    largest = (design.largest(np.arange(problem.m)) + np.abs(design.shift)) * np.abs(design.scale)
+    data = problem.objective
+    largest = (data.largest(np.arange(problem.m)) + np.abs(data.shift)) * np.abs(data.scale)
     largest = np.append(largest, [1.0] * problem.fit_intercept)
     return np.asarray(EPS * sizes(problem) * largest > MARGIN * curvature)
 
@@ -159,14 +179,14 @@ def sizes(problem: Problem) -> Array:
     return np.append(np.sqrt(problem.columns.square), [1.0] * problem.fit_intercept)[None]
 
 
-def missed(problem: Problem, missing: Array) -> Array:
-    """At least the sums over rows of probabilities (n, c) that miss times |features|, (r, M)."""
+def missed(problem: Problem, block: SoftmaxObjective, missing: Array) -> Array:
+    """At least the sums over rows of probabilities (n, c) that miss times |features|, (r, M), over S."""
     if not missing.any():
         return np.zeros((problem.r, problem.m + problem.fit_intercept))
-    weights = problem.row_weights(np.ascontiguousarray(missing.T[-problem.r :])) / problem.targets.total
-    design, each = problem.objective.design, weights.sum(1)[:, None]
-    squares = design.weighted(weights)[1]
-    rounding = 1e-14 * each * (design.shift * design.scale) ** 2  # of squares of sparse features less their shift
+    weights = np.ascontiguousarray(missing.T[-problem.r :])
+    weights = (weights * block.weight if len(block.weight) else weights) / problem.total
+    each, squares = weights.sum(1)[:, None], block.weighted(weights)[1]
+    rounding = 1e-14 * each * (block.shift * block.scale) ** 2  # of squares of sparse features less their shift
     sums = np.sqrt(each * (np.maximum(squares, 0) + rounding))  # by Cauchy and Schwarz
     return np.concatenate([sums, *[each] * problem.fit_intercept], 1)
 

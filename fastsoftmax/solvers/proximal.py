@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import diagonal, proximal_newton
 from fastsoftmax.solvers.blocks import BLOCK_BYTES, Blocks, class_blocks, inverted
@@ -134,8 +135,7 @@ class Run:
         problem, bound = self.problem, self.penalty > 0
         v, free = problem.subgradient(self.theta, self.gradient), (self.theta != 0) | ~bound
         precondition.restrict(problem, self.theta, free)
-        proba = problem.probabilities(self.theta)
-        found = newton_direction(problem, proba, np.where(free, -v, 0), precondition, most)
+        found = newton_direction(Hessian(problem, self.theta), np.where(free, -v, 0), precondition, most)
         precondition.products += found.products
         d = found.step
         for t in self._lengths(d):

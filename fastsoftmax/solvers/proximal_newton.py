@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.line_search import noise, rounding
-from fastsoftmax.solvers.newton import EXACT, Damping, hessian, measure
+from fastsoftmax.solvers.newton import EXACT, Damping, measure
 from fastsoftmax.solvers.quadratic import minimise_quadratic, violation
 from fastsoftmax.solvers.result import Report, Result, Stop
 
@@ -24,7 +25,7 @@ def suits(problem: Problem) -> bool:
     """Whether the whole Hessian is small."""
     M = problem.m + problem.fit_intercept
     pairs = problem.r * (problem.r + 1) / 2
-    return problem.size <= PARAMETERS and pairs * problem.design.n * (M * M + 100.0) <= OPERATIONS
+    return problem.size <= PARAMETERS and pairs * problem.n * (M * M + 100.0) <= OPERATIONS
 
 
 class Model:
@@ -36,7 +37,7 @@ class Model:
         penalty = np.zeros((problem.r, problem.m + problem.fit_intercept))
         penalty[:, : problem.m] = problem.penalty1
         self.penalty = penalty.reshape(-1)
-        self.H = hessian(problem, problem.probabilities(theta))
+        self.H = Hessian(problem, theta).whole()
         diagonal = np.arange(len(self.H))
         curvature = self.H[diagonal, diagonal]
         usual = measure(problem, curvature)  # for what no row curves as well: with less to stop it, l1 makes it 0

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsoftmax.objective import certificate
 from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
@@ -37,10 +38,10 @@ class Stop:
         self.unbalanced = False
         if not problem.optimality(theta, gradient) <= self.tol:
             return False
-        least = problem.least_gap(value, gradient, self.tol)
+        least = certificate.least_gap(problem, value, gradient, self.tol)
         if not least <= 2 * self.tol:  # then the gap is more than tol, or nearly so
             return False
-        gap = problem.gap(theta, value, gradient)
+        gap = certificate.gap(problem, theta, value, gradient)
         good = bool(np.isnan(gap) or gap <= self.tol)
         self.unbalanced = not good and problem.fit_intercept and least <= self.tol
         return good

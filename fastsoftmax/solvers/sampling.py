@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastsoftmax.objective import columns
+from fastsoftmax.objective.base import spaced
 from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
@@ -14,7 +16,6 @@ MISSED = 4  # times more curvature than rows of a sample show
 RAISED = {4: 1e-5, 8: 1e-9}  # share of the diagonal that is added to it, for a type of so many bytes
 UNSEEN = 1e-2  # of a class's mean curvature: for columns of which the rows that weigh most show far less
 LOOKED_AT = 32 << 20  # probabilities from which the rows that weigh most are chosen: n x c of them may not fit memory
-MEASURED = 1 << 20  # entries of X that tell how large features usually are
 EVEN = 10.0  # times tol
 USUAL = 1e-3  # of the root of the mean square
 CHEAP = 2e9  # operations that blocks may take in any case: 10 ms
@@ -47,33 +48,13 @@ def uniform(problem: Problem) -> float:
 def rows_for(problem: Problem) -> int:
     """How many rows blocks are built from."""
     M = problem.m + problem.fit_intercept
-    return min(problem.design.n, max(1000, ROWS * M, int(CHEAP / (M * M))))
-
-
-def spaced(n: int, count: int) -> NDArray[np.int64]:
-    """`count` of n rows, evenly spaced: no random numbers, and of data that are sorted a fair share of each part."""
-    return np.arange(count, dtype=np.int64) * n // count
+    return min(problem.n, max(1000, ROWS * M, int(CHEAP / (M * M))))
 
 
 def usual_sizes(problem: Problem) -> Array:
-    """How far features (m,) usually are from their median, or from 0 without an intercept; inf for columns of zeros.
-
-    A quarter of those that differ from it are nearer, in some rows: of features as they are in X, for a mean, as their
-    size, may be that of one cell far larger than all others. Found once.
-    """
+    """Of theta's features (m,), found once."""
     if "usual" not in problem.own:
-        n, m, design = problem.design.n, problem.m, problem.objective.design
-        count = min(n, max(1, MEASURED // m))
-        X = np.empty((count, m))
-        design.rows(spaced(n, count)).mapped(design.scale, np.zeros(m)).block(0, count, X)
-        if problem.fit_intercept:
-            X -= np.median(X, 0)
-        np.abs(X, out=X).sort(0)
-        zeros = (X == 0).sum(0)
-        usual = X[np.minimum(zeros + (count - zeros - 1) // 4, count - 1), np.arange(m)]
-        unseen = np.sqrt(problem.columns.square) if count < n else 0
-        usual = np.where(usual > 0, usual, unseen)
-        problem.own["usual"] = np.where(usual > 0, usual, np.inf)
+        problem.own["usual"] = columns.usual_sizes(problem.objective, problem.columns, problem.fit_intercept)
     return np.asarray(problem.own["usual"])
 
 
@@ -106,9 +87,9 @@ def even(problem: Problem, gradient: Array, tol: float) -> bool:
 
 def part_of(problem: Problem, rows: int) -> Problem:
     """The problem over so many of its rows, with the same penalties."""
-    if rows == problem.design.n:
+    if rows == problem.n and problem.in_memory:
         return problem
-    return problem.subsample(spaced(problem.design.n, rows)).like(l1=problem.l1, l2=problem.l2)
+    return problem.subsample(spaced(problem.n, rows)).like(l1=problem.l1, l2=problem.l2)
 
 
 def mean_gram(problem: Problem) -> Array:

@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, eigh
 
-from fastsoftmax.engine import threads
-from fastsoftmax.engine.blas import on_threads
 from fastsoftmax.engine.vectors import in_parts
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.sampling import (
@@ -32,7 +30,6 @@ from fastsoftmax.solvers.sampling import (
 )
 
 Array = NDArray[Any]
-CHUNKS = 8  # of rows, which threads share
 WIDEST = 4096  # columns, whose eigenvectors take ten seconds
 ALIKE = 0.7  # participation ratio
 SHARPER = 100  # times less curvature there may be at the optimum than where probabilities are all alike
@@ -126,23 +123,8 @@ def _found(problem: Problem) -> Basis:
 def curvature(problem: Problem, of: Basis, theta: Array) -> tuple[Basis, Curvature]:
     """At the probabilities of theta, by some of the rows; of features less the mean of all, in the basis."""
     part = part_of(problem, _rows(problem))
-    proba, design, own, n = part.probabilities(theta), part.objective.design, part.targets.kernel.weight, part.design.n
-    bounds = [n * i // CHUNKS for i in range(CHUNKS + 1)]
-    results: list[Any] = [None] * CHUNKS
-
-    def sums(i: int) -> None:
-        first, last = bounds[i : i + 2]
-        p = proba[first:last, -problem.r :]
-        w = p * (1 - p)
-        w = (w * own[first:last, None]).astype(p.dtype) if len(own) else w
-        X = np.empty((last - first, problem.m), problem.dtype)
-        design.block(first, last, X)
-        X -= of.mean
-        turned = X @ of.vectors
-        results[i] = w.sum(0, dtype=np.float64), w.T @ turned, w.T @ np.square(turned, out=turned)
-
-    on_threads(threads.threads_here(), sums, range(CHUNKS))
-    share, first, second = (sum(column[1:], column[0]) / part.targets.total for column in zip(*results, strict=True))
+    sums = part.sample.turned(part.probabilities(theta)[:, -problem.r :], of.mean, of.vectors)
+    share, first, second = (total / part.total for total in sums)
     usual = trace(problem, problem.dtype)
     share, mean = np.maximum(share, usual), np.zeros_like(first)
     if problem.fit_intercept:

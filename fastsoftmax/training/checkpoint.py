@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax import files
-from fastsoftmax.data.design import Design
-from fastsoftmax.data.targets import CheckedTargets
+from fastsoftmax.data.examples import Examples
 
 FORMAT, VERSION = "fastsoftmax.checkpoint", "1"
 WHOLE = 256 << 20  # bytes of X, up to which all of it is what it is known by
@@ -36,12 +35,13 @@ class State(NamedTuple):
     stopped: str  # why it ended, or ""
 
 
-def fingerprint(design: Design, targets: CheckedTargets, c: int) -> str:
+def fingerprint(examples: Examples) -> str:
     """The data: all targets and weights, and all of X, or of more than 256 MB rows that are evenly spaced."""
+    design, targets = examples.design, examples.targets
     size = sum(array.nbytes for array in design.arrays())
     count = design.n if size <= WHOLE else max(1, design.n * WHOLE // size)
     rows = design if count == design.n else design.rows(np.arange(count) * design.n // count)
-    digest = hashlib.sha256(repr((design.n, design.m, c, targets.kernel.smoothing)).encode())
+    digest = hashlib.sha256(repr((design.n, design.m, examples.c, targets.kernel.smoothing)).encode())
     for array in (*rows.arrays(), rows.scale, rows.shift, *targets.kernel[:3]):
         digest.update(repr((array.dtype, array.shape)).encode())
         digest.update(np.ascontiguousarray(array).data)

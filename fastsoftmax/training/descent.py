@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fastsoftmax.engine import memory, threads
 from fastsoftmax.kernels import gradient, updates
-from fastsoftmax.objective.softmax import NONE, SLICE, SoftmaxObjective, Workspace, partition
+from fastsoftmax.objective.partition import NONE, partition
+from fastsoftmax.objective.softmax import SLICE, SoftmaxObjective
 
 Array = NDArray[Any]
 
@@ -53,7 +54,7 @@ class Descent:
         self.share, self.l2, self.adam = share, l2, adam
         c, dtype = objective.c, objective.dtype
         self.part = partition(objective.plan, dtype, micro)
-        row = 4.0 * self.part.classes * objective.design.pairs
+        row = 4.0 * self.part.classes * objective.pairs
         self.step_operations = row * batch
         self.W, self.b = memory.aligned((objective.plan.length,), dtype), np.zeros(self.part.classes, dtype)
         size, shift = len(self.W), c if fit_intercept else 0
@@ -68,15 +69,14 @@ class Descent:
 
     def _scale(self) -> Array:
         """The features' scale as `run` takes it: like the weights."""
-        objective, m = self.objective, self.objective.design.m
-        scale = np.zeros(len(self.W), objective.dtype)
-        objective.design.pack(np.broadcast_to(objective.scale, (objective.c, m)), objective.c, objective.plan, scale)
+        objective, scale = self.objective, np.zeros(len(self.W), self.objective.dtype)
+        objective.packed(np.broadcast_to(objective.scale, (objective.c, objective.m)), scale)
         return scale
 
     def _prepare(self) -> None:
         """What `run` needs."""
         workers = min(threads.worker_count(self.step_operations / self.batch * self.micro), self.part.chunks)
-        self.space = Workspace(self.objective, self.part, workers, wanted=True)
+        self.space = self.objective.workspace(self.part, workers, wanted=True)
 
     @property
     def steps(self) -> int:
@@ -88,7 +88,7 @@ class Descent:
         objective, state = self.objective, self.state
         for name in ("coef", "coef_first", "coef_second", "coef_average"):
             if len(to := getattr(state, name)) and name in weights:
-                objective.design.pack(weights[name], objective.c, objective.plan, to)
+                objective.packed(weights[name], to)
         for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers"):
             if len(to := getattr(state, name)) and name in weights:
                 to[...] = weights[name]
@@ -104,7 +104,7 @@ class Descent:
         result: dict[str, Array] = {}
         for name in ("coef", "coef_first", "coef_second", "coef_average"):
             if len(part := getattr(state, name)):
-                result[name] = objective.design.unpacked(part, objective.c, objective.plan)
+                result[name] = objective.unpacked(part)
         for name in ("intercept", "intercept_first", "intercept_second", "intercept_average", "powers", "counts"):
             if len(part := getattr(state, name)) and (self.adam or name != "powers"):
                 result[name] = part.copy()
@@ -156,4 +156,4 @@ class Descent:
         intercept = state.intercept_average if averaged else state.intercept
         full = np.zeros(c, self.objective.dtype)
         full[: len(intercept)] = intercept
-        return self.objective.design.unpacked(coef, c, self.objective.plan), full
+        return self.objective.unpacked(coef), full

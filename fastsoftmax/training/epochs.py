@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.data.design import Design
+from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.feature_names import Names
-from fastsoftmax.data.targets import CheckedTargets
 from fastsoftmax.kernels import updates
 from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.kernels.shuffle import shuffle
@@ -52,7 +51,6 @@ class Validation(NamedTuple):
 
     objective: SoftmaxObjective
     labels: Array  # what a prediction is compared with
-    total: float
 
 
 class Run:
@@ -61,8 +59,7 @@ class Run:
     def __init__(
         self,
         trainer: Any,
-        design: Design,
-        checked: CheckedTargets,
+        examples: Examples,
         rows: Array,
         classes: Array,
         dtype: np.dtype[Any],
@@ -73,9 +70,9 @@ class Run:
         feature_names: Names | None = None,
     ) -> None:
         self.feature_names = feature_names
-        self.trainer, self.design, self.rows, self.classes = trainer, design, rows, classes
+        self.trainer, self.rows, self.classes = trainer, rows, classes
         self.held, self.stream, self.callbacks = held, stream, callbacks
-        weight = checked.kernel.weight
+        weight = examples.targets.kernel.weight
         self.total = float(ordered_sum(weight[rows])) if len(weight) else float(len(rows))
         full = trainer.optimizer == "gd"
         self.micro = len(rows) if full else min(trainer.batch_size, len(rows))
@@ -85,7 +82,7 @@ class Run:
         momentum = 0.0 if adam else float(trainer.momentum)
         beta1, beta2 = map(float, trainer.betas)
         rule = updates.Rule(momentum, bool(trainer.nesterov), beta1, beta2, float(trainer.eps))
-        self.objective = SoftmaxObjective(design, len(classes), checked, dtype)
+        self.objective = SoftmaxObjective(examples, dtype)
         self.averages = trainer.average is not False
         self.descent = begin(
             self.objective, adam, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total,
@@ -183,14 +180,14 @@ class Run:
             return record, None
         sum_of_losses, predictions = self.held.objective.evaluate(*descent.weights(self.averages))
         right = int((predictions == self.held.labels).sum())
-        record["validation_loss"] = sum_of_losses / self.held.total
+        record["validation_loss"] = sum_of_losses / self.held.objective.total
         record["validation_accuracy"] = right / len(predictions)
         return record, right
 
     def keep(self) -> SoftmaxModel:
         """Make the weights as they are the trainer's model."""
         coef, intercept = self.descent.weights(self.averages)
-        coef *= self.objective.scale
+        coef *= self.objective.scale.astype(coef.dtype)
         model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings(), self.feature_names)
         self.trainer.model = model
         self.trainer.progressed = Progress(self.descent.saved(), self.stream.state, self.feature_names)

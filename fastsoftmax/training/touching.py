@@ -20,8 +20,7 @@ Array = NDArray[Any]
 
 def touches_few(objective: SoftmaxObjective, batch: int) -> bool:
     """Whether steps are lazy, by shapes alone: a dense one would mostly move features that the batch lacks."""
-    design = objective.design
-    return objective.wide_sparse and not design.shifted and FEW * batch * design.pairs <= design.m
+    return objective.wide_sparse and not objective.shifted and FEW * batch * objective.pairs <= objective.m
 
 
 def begin(objective: SoftmaxObjective, adam: bool, rule: updates.Rule, **settings: Any) -> Descent:
@@ -37,10 +36,10 @@ class TouchingDescent(Descent):
     """
 
     def _scale(self) -> Array:
-        return self.objective.scale.copy()  # one a feature
+        return self.objective.scale.astype(self.objective.dtype)  # one a feature
 
     def _prepare(self) -> None:
-        objective, dtype, classes, m = self.objective, self.objective.dtype, self.part.classes, self.objective.design.m
+        objective, dtype, classes, m = self.objective, self.objective.dtype, self.part.classes, self.objective.m
         self.workers = workers = threads.worker_count(self.step_operations)
         self.block = B = max(16, min(objective.plan.block, self.batch // 128 * 16))
         blocks = -(-self.batch // B)

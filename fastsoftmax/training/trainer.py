@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.data.design import Design
+from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.feature_names import Names, check_names, names_of
 from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design, compute_dtype
-from fastsoftmax.data.targets import CheckedTargets, ClassWeight, as_targets
+from fastsoftmax.data.targets import ClassWeight, as_targets
 from fastsoftmax.defaults import OPTIMIZERS
 from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
@@ -230,14 +231,13 @@ class Trainer:
         )  # fmt: skip
         held = None if validation is None else self._given_validation(validation, design, classes, dtype, names)
         return self.fit_checked(
-            design, checked, classes, dtype, held=held, callbacks=callbacks, resume=resume, checkpoint=checkpoint,
-            feature_names=names,
+            Examples(design, checked), classes, dtype, held=held, callbacks=callbacks, resume=resume,
+            checkpoint=checkpoint, feature_names=names,
         )  # fmt: skip
 
     def fit_checked(
         self,
-        design: Design,
-        checked: CheckedTargets,
+        examples: Examples,
         classes: Array,
         dtype: Any = None,
         *,
@@ -247,35 +247,33 @@ class Trainer:
         checkpoint: str | os.PathLike[str] | None = None,
         feature_names: Names | None = None,
     ) -> SoftmaxModel:
-        """As `fit`, on a design and targets of these classes that were checked before."""
-        dtype = compute_dtype(dtype, design)
-        rows = np.flatnonzero(checked.kernel.weight > 0) if len(checked.kernel.weight) else np.arange(design.n)
+        """As `fit`, on examples of these classes that were checked before."""
+        dtype, weight = compute_dtype(dtype, examples.design), examples.targets.kernel.weight
+        rows = np.flatnonzero(weight > 0) if len(weight) else np.arange(examples.n)
         stream = np.random.PCG64(self.seed)
         if resume is not None:
             stream.state = resume.stream
         if held is None and self.early_stopping:
-            rows, held = self._split(design, checked, rows, len(classes), stream)
+            rows, held = self._split(examples, rows, stream)
         if len(rows) == 0:
             raise ValueError("there is no row to train on: X has none, or all weights are 0")
-        run = Run(self, design, checked, rows, classes, dtype, held, stream, list(callbacks), resume, feature_names)
+        run = Run(self, examples, rows, classes, dtype, held, stream, list(callbacks), resume, feature_names)
         if checkpoint is not None:
-            identity = self._identity(design, checked, classes, dtype, held, resume)
+            identity = self._identity(examples, classes, dtype, held, resume)
             if feature_names is not None:
                 identity["feature_names"] = feature_names.tolist()
             run.go_on_from(Checkpoint(checkpoint, identity, self.epochs))
         return run.run()
 
     def _identity(
-        self, design: Design, checked: CheckedTargets, classes: Array, dtype: np.dtype[Any], held: Validation | None,
-        resume: Progress | None,
-    ) -> Record:  # fmt: skip
+        self, examples: Examples, classes: Array, dtype: np.dtype[Any], held: Validation | None, resume: Progress | None
+    ) -> Record:
         """What a run must have in common with one that goes on from its checkpoint."""
-        c, identity = len(classes), self.settings()
+        identity = self.settings()
         del identity["scale"]  # it is in the data's
-        identity |= {"data": fingerprint(design, checked, c), "classes": classes.tolist(), "dtype": dtype.str}
+        identity |= {"data": fingerprint(examples), "classes": classes.tolist(), "dtype": dtype.str}
         if held is not None:
-            part = held.objective
-            identity["validation"] = fingerprint(part.design, CheckedTargets(part.targets, part.design.n), c)
+            identity["validation"] = fingerprint(held.objective.examples)
         if resume is not None:
             identity["resume"] = digest_of(resume.weights, resume.stream)
         if callable(self.schedule):  # what it does, not what it is called
@@ -326,11 +324,9 @@ class Trainer:
             y = codes
         weight = validation[2] if len(validation) == 3 else None
         checked = as_targets(y, other.n, len(classes), dtype, sample_weight=weight)
-        return _validation(other, checked, len(classes), dtype)
+        return _validation(Examples(other, checked), dtype)
 
-    def _split(
-        self, design: Design, checked: CheckedTargets, rows: Array, c: int, stream: np.random.PCG64
-    ) -> tuple[Array, Validation]:
+    def _split(self, examples: Examples, rows: Array, stream: np.random.PCG64) -> tuple[Array, Validation]:
         """Rows to train on, and rows held out: the last of a shuffle."""
         mixed = rows.copy()
         shuffle(stream.random_raw(len(mixed)), mixed)
@@ -340,12 +336,8 @@ class Trainer:
                 f"validation_fraction={self.validation_fraction} of {len(mixed)} rows leaves none to train on"
             )
         train, held = np.sort(mixed[:-count]), np.sort(mixed[-count:])
-        kernel = checked.kernel
-        y = kernel.labels[held] if len(kernel.labels) else kernel.soft.reshape(-1, c)[held]
-        weight = kernel.weight[held] if len(kernel.weight) else None
-        dtype = compute_dtype(self.dtype, design)
-        part = as_targets(y, len(held), c, dtype, sample_weight=weight)
-        return train, _validation(design.rows(held), part, c, dtype)
+        part, dtype = examples.rows(held), compute_dtype(self.dtype, examples.design)
+        return train, _validation(Examples(part.design, part.targets.unsmoothed()), dtype)
 
     def settings(self) -> Record:
         """The settings, as JSON can hold them."""
@@ -380,9 +372,9 @@ def _named(y: ArrayLike, name: str) -> Array:
     return array
 
 
-def _validation(design: Design, checked: CheckedTargets, c: int, dtype: np.dtype[Any]) -> Validation:
-    kernel = checked.kernel
-    labels = kernel.labels if len(kernel.labels) else kernel.soft.reshape(-1, c).argmax(1)
-    if checked.total == 0:
+def _validation(examples: Examples, dtype: np.dtype[Any]) -> Validation:
+    kernel = examples.targets.kernel
+    labels = kernel.labels if len(kernel.labels) else kernel.soft.reshape(-1, examples.c).argmax(1)
+    if examples.total == 0:
         raise ValueError("there is no validation row, or all have weight 0")
-    return Validation(SoftmaxObjective(design, c, checked, dtype), labels, checked.total)
+    return Validation(SoftmaxObjective(examples, dtype), labels)

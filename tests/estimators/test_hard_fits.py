@@ -16,10 +16,12 @@ import fastsoftmax as fs
 from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
-from fastsoftmax.estimators.fitting import standardized
+from fastsoftmax.objective import certificate
+from fastsoftmax.objective.centering import standardized
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import blocks, intercept, lbfgs, preconditioners, sampling, spectral
 from tests import exact
+from tests.conftest import objective_of, problem_of
 
 SOLVERS = ["lbfgs", "newton"]
 
@@ -283,7 +285,7 @@ def test_blocks_look_at_no_more_probabilities_than_fit(rng, monkeypatch):
     whole = Problem.probabilities
 
     def counted(problem, theta):
-        made.append(problem.design.n * problem.c)
+        made.append(problem.n * problem.c)
         return whole(problem, theta)
 
     for module in (blocks, spectral, intercept):
@@ -331,13 +333,13 @@ def test_a_huge_row_proves_nothing(rng):
     X = np.where(np.arange(200) % 2, 1.0, -1.0)[:, None]
     y = (X[:, 0] > 0).astype(int)
     X[0] = -1e60
-    problem = Problem(
-        as_design(X), as_targets(y, 200, 2, np.float64), 2, l1=0.0, l2=1e-2, fit_intercept=False, binary=True
+    problem = problem_of(
+        as_design(X), as_targets(y, 200, 2, np.float64), l1=0.0, l2=1e-2, fit_intercept=False, binary=True
     )
     least = min(problem.loss_gradient(problem.loaded([[w]], [0.0]))[0] for w in np.linspace(0, 5, 51))
     for w in (0.0, 1e-62, 1e-60, 66 / 1e60, 1e-58, 1e-10, 1.0):
         theta = problem.loaded([[w]], [0.0])
-        assert problem.bound(theta, *problem.loss_gradient(theta)) <= least
+        assert certificate.bound(problem, theta, *problem.loss_gradient(theta)) <= least
 
 
 # ---- separable data
@@ -591,7 +593,7 @@ def test_sparse_constant_columns_under_weights(rng, range_of_weights, dtype):
         assert (model.coef_[:, 1] == 0).all()
     np.testing.assert_allclose(fits[1].objective_, fits[0].objective_, atol=1e-4)
     targets = as_targets(y, 300, 3, np.float64, sample_weight=weight)
-    scale = standardized(as_design(scipy.sparse.csr_array(X)), targets, True).scale
+    scale = standardized(objective_of(scipy.sparse.csr_array(X), targets), True).scale
     assert scale[1] == 0
     mean = np.average(X[:, 2].astype(float), weights=weight)
     deviation = np.sqrt(np.average((X[:, 2] - mean) ** 2, weights=weight))

@@ -7,13 +7,15 @@ from numpy.testing import assert_allclose
 
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
+from fastsoftmax.objective.columns import Columns
 from fastsoftmax.objective.grams import grams
-from fastsoftmax.objective.problem import Columns, Problem
+from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.solvers import diagonal, spectral
 from fastsoftmax.solvers.blocks import Blocks, class_blocks, inverted
 from fastsoftmax.solvers.preconditioners import shared
 from fastsoftmax.solvers.sampling import weighty_rows
 from tests import reference
+from tests.conftest import problem_of
 
 LAYOUTS = {"dense": np.asarray, "csr": scipy.sparse.csr_array}
 SHAPES = [(1, 1), (7, 3), (50, 12), (67, 33), (130, 67)]
@@ -31,7 +33,7 @@ def make(rng, layout, dtype=np.float64, c=4, m=6, **options):
     kernel = np.float64 if dtype == np.float64 else np.float32
     settings = {"l1": 0.0, "l2": 0.1, "fit_intercept": True, "binary": c == 2} | options
     targets = as_targets(y, 90, c, kernel, sample_weight=weight)
-    return X.astype(np.float64), y, weight, Problem(design, targets, c, **settings)
+    return X.astype(np.float64), y, weight, problem_of(design, targets, **settings)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -120,19 +122,19 @@ def test_gradient_and_hessian_by_differences(rng, layout, c, fit_intercept, unit
     value = [problem.loss_gradient(theta + sign * h * direction) for sign in (1, -1)]
     slope = float(problem.loss_gradient(theta)[1] @ direction)
     assert_allclose((value[0][0] - value[1][0]) / (2 * h), slope, rtol=1e-6)
-    curved = problem.hessp(problem.probabilities(theta), direction)
+    curved = Hessian(problem, theta).product(direction)
     assert_allclose(curved, (value[0][1] - value[1][1]) / (2 * h), rtol=1e-5, atol=1e-8)
 
 
 def test_hessp_over_very_many_sparse_features(rng):
     n, m, c = 200, 70000, 4
     X = scipy.sparse.random(n, m, 3e-4, "csr", random_state=0)
-    problem = Problem(
-        as_design(X), as_targets(rng.integers(0, c, n), n, c, np.float64), c, l1=0.0, l2=0.1, fit_intercept=True
+    problem = problem_of(
+        as_design(X), as_targets(rng.integers(0, c, n), n, c, np.float64), l1=0.0, l2=0.1, fit_intercept=True
     )
     theta, direction, h = rng.standard_normal(problem.size), rng.standard_normal(problem.size), 1e-6
     ends = [problem.loss_gradient(theta + sign * h * direction)[1] for sign in (1, -1)]
-    curved = problem.hessp(problem.probabilities(theta), direction)
+    curved = Hessian(problem, theta).product(direction)
     assert_allclose(curved, (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-7)
 
 
@@ -211,9 +213,9 @@ def test_weighty_rows_stand_for_all(rng):
 def test_subsample_and_rows(rng):
     X, _, _, problem = make(rng, "csr")
     rows = np.array([3, 1, 80])
-    part = problem.design.rows(rows)
+    part = problem.data.rows(rows)
     out = np.empty((3, 6))
-    part.block(0, 3, out)
+    part.features(0, 3, out)
     assert_allclose(out, X[rows])
     small = problem.subsample(rows)
-    assert_allclose(small.l2 * small.targets.total, problem.l2 * problem.targets.total)
+    assert_allclose(small.l2 * small.total, problem.l2 * problem.total)

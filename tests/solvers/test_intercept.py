@@ -7,11 +7,12 @@ from numpy.testing import assert_allclose
 from fastsoftmax import SoftmaxRegression
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
-from fastsoftmax.objective.problem import Problem
+from fastsoftmax.objective import certificate
 from fastsoftmax.solvers import intercept, lbfgs, preconditioners
 from fastsoftmax.solvers.intercept import Curvature
 from fastsoftmax.solvers.lbfgs import Balance, Descent, solve
 from fastsoftmax.solvers.result import Stop
+from tests.conftest import problem_of
 from tests.objective.test_problem import LAYOUTS, make
 
 
@@ -46,7 +47,7 @@ def test_where_the_intercept_is_right_already(rng):
     X = rng.standard_normal((30, 3))
     y = np.repeat(np.arange(3), 20)
     design, targets = as_design(np.r_[X, -X]), as_targets(y, 60, 3, np.float64)
-    problem = Problem(design, targets, 3, l1=0.0, l2=1e-2, fit_intercept=True)
+    problem = problem_of(design, targets, l1=0.0, l2=1e-2, fit_intercept=True)
     descent = Descent(problem, problem.null()[0], preconditioners.shared(problem))
     problem.split(descent.gradient)[1][...] = 0
     assert not descent.balance(Curvature(problem, descent.theta))
@@ -72,7 +73,7 @@ def problem_of_many(rng):
     """Classes of ten rows, and a point where the weights are right, the intercept nearly so."""
     n, m, c = 600, 20, 60
     X, y = rng.standard_normal((n, m)), np.arange(n) % c
-    problem = Problem(as_design(X), as_targets(y, n, c, np.float64), c, l1=0.0, l2=1e-2, fit_intercept=True)
+    problem = problem_of(as_design(X), as_targets(y, n, c, np.float64), l1=0.0, l2=1e-2, fit_intercept=True)
     theta = solve(problem, problem.null()[0], Stop(1e-10), 200, lambda *_: None).theta
     problem.split(theta)[1][...] += 2e-4 * rng.standard_normal(c)
     return problem, theta
@@ -81,12 +82,12 @@ def problem_of_many(rng):
 def test_where_the_intercept_alone_keeps_the_gap_up(rng):
     problem, theta = problem_of_many(rng)
     descent, stop = Descent(problem, theta, preconditioners.shared(problem)), Stop(1e-5)
-    gap = problem.gap(theta, descent.value, descent.gradient)
+    gap = certificate.gap(problem, theta, descent.value, descent.gradient)
     assert gap > 1e-4
     assert not stop(problem, theta, descent.value, descent.gradient)
     assert stop.unbalanced
     assert Balance()(descent, stop)
-    assert problem.gap(descent.theta, *problem.loss_gradient(descent.theta)) <= 1e-5
+    assert certificate.gap(problem, descent.theta, *problem.loss_gradient(descent.theta)) <= 1e-5
 
 
 def test_where_more_than_the_intercept_is_wrong(rng):
@@ -94,7 +95,11 @@ def test_where_more_than_the_intercept_is_wrong(rng):
     problem.split(theta)[0][...] += 7e-3 * rng.standard_normal((problem.r, problem.m))
     descent, stop = Descent(problem, theta, preconditioners.shared(problem)), Stop(1e-3)
     assert not stop(problem, theta, descent.value, descent.gradient)
-    assert problem.optimality(theta, descent.gradient) <= 1e-3 < problem.least_gap(descent.value, descent.gradient, 0)
+    assert (
+        problem.optimality(theta, descent.gradient)
+        <= 1e-3
+        < certificate.least_gap(problem, descent.value, descent.gradient, 0)
+    )
     assert not stop.unbalanced
     assert not Balance()(descent, stop)
     assert descent.theta is theta

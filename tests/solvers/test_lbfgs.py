@@ -6,21 +6,21 @@ from numpy.testing import assert_allclose
 
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
-from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import lbfgs, preconditioners
 from fastsoftmax.solvers.lbfgs import Sketch, samples, solve
 from fastsoftmax.solvers.memory import Memory
 from fastsoftmax.solvers.result import Stop
+from tests.conftest import problem_of
 
 
 def quiet(*_):
     pass
 
 
-def problem_of(rng, n=600, m=12, c=4, noise=1.0, l2=1e-3, dtype=np.float64):
+def random_problem(rng, n=600, m=12, c=4, noise=1.0, l2=1e-3, dtype=np.float64):
     X = rng.standard_normal((n, m)).astype(dtype)
     y = (X @ rng.standard_normal((m, c)) + noise * rng.gumbel(size=(n, c))).argmax(1)
-    return Problem(as_design(X), as_targets(y, n, c, np.float64), c, l1=0.0, l2=l2, fit_intercept=True)
+    return problem_of(as_design(X), as_targets(y, n, c, np.float64), l1=0.0, l2=l2, fit_intercept=True)
 
 
 def test_samples_are_large_enough_for_the_features():
@@ -37,7 +37,7 @@ def small(monkeypatch):
 
 
 def test_a_sample_leads(rng, small):
-    problem = problem_of(rng, n=2000)
+    problem = random_problem(rng, n=2000)
     null, value = problem.null()
     descent = Sketch(problem, null, preconditioners.shared(problem)).on(problem)
     optimum = solve(problem, null, Stop(1e-10), 200, quiet).theta
@@ -47,7 +47,7 @@ def test_a_sample_leads(rng, small):
 
 def test_a_sample_that_misleads_is_left(rng, small):
     """Of rows no more than features, with random labels: what fits them is nothing to all others."""
-    problem = problem_of(rng, n=400, m=100, noise=1e6)
+    problem = random_problem(rng, n=400, m=100, noise=1e6)
     null, value = problem.null()
     descent = Sketch(problem, null, preconditioners.shared(problem)).on(problem)
     assert descent.theta is null
@@ -57,7 +57,7 @@ def test_a_sample_that_misleads_is_left(rng, small):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_next_strength_goes_on_with_the_memory(rng, dtype):
     """Which then is that of the other penalty: no more iterations than from the same point without, to the same F."""
-    problem = problem_of(rng, m=30, dtype=dtype)
+    problem = random_problem(rng, m=30, dtype=dtype)
     theta = solve(problem, problem.null()[0], Stop(1e-6), 200, quiet).theta
     weaker = problem.like(l2=problem.l2 / 2)
     memory, l2 = problem.own["memory"]
@@ -74,7 +74,7 @@ def test_the_next_strength_goes_on_with_the_memory(rng, dtype):
 
 
 def test_folds_share_what_preconditions_and_no_memory(rng):
-    problem, other = problem_of(rng), problem_of(rng)
+    problem, other = random_problem(rng), random_problem(rng)
     other.cache = problem.cache
     solve(problem, problem.null()[0], Stop(1e-8), 200, quiet)
     assert "kept" in other.cache
@@ -83,7 +83,7 @@ def test_folds_share_what_preconditions_and_no_memory(rng):
 
 def test_builds_become_rarer(rng, monkeypatch):
     """Counted over fits: by the eighth iteration once, then after at least twice as many each time."""
-    built, problem = [], problem_of(rng, n=300, m=20, l2=1e-9)
+    built, problem = [], random_problem(rng, n=300, m=20, l2=1e-9)
     before = preconditioners.sharper
 
     def counted(*arguments):
@@ -101,7 +101,7 @@ def test_builds_become_rarer(rng, monkeypatch):
 
 
 def test_stopping_at_once_leaves_the_point(rng):
-    problem = problem_of(rng)
+    problem = random_problem(rng)
     theta = problem.null()[0]
     result = solve(problem, theta, Stop(1e-8), 0, quiet)
     assert result.theta is theta
@@ -110,7 +110,7 @@ def test_stopping_at_once_leaves_the_point(rng):
 
 
 def test_a_large_memory_is_not_kept(rng, monkeypatch):
-    problem = problem_of(rng)
+    problem = random_problem(rng)
     monkeypatch.setattr(lbfgs, "KEPT", 0)
     solve(problem, problem.null()[0], Stop(1e-4), 50, quiet)
     assert "memory" not in problem.own

@@ -5,8 +5,9 @@ import pytest
 
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
-from fastsoftmax.objective.problem import Problem
-from fastsoftmax.solvers.newton import hessian, others
+from fastsoftmax.objective.curvature import others
+from fastsoftmax.objective.hessian import Hessian
+from tests.conftest import problem_of
 
 
 @pytest.mark.parametrize("c", [2, 3, 10])
@@ -25,12 +26,12 @@ def test_what_other_classes_have_of_decided_rows(rng, c):
 def test_the_hessian_is_that_of_products(rng, c, fit_intercept):
     X, y = rng.standard_normal((50, 3)), rng.integers(0, c, 50)
     targets = as_targets(y, 50, c, np.float64)
-    problem = Problem(as_design(X), targets, c, l1=0.0, l2=0.1, fit_intercept=fit_intercept, binary=c == 2)
-    proba = problem.probabilities(rng.standard_normal(problem.size))
-    H = hessian(problem, proba)
+    problem = problem_of(as_design(X), targets, l1=0.0, l2=0.1, fit_intercept=fit_intercept, binary=c == 2)
+    point = Hessian(problem, rng.standard_normal(problem.size))
+    H = point.whole()
     for _ in range(5):
         direction = problem.centered(rng.standard_normal(problem.size))  # others see what holds the classes together
-        wanted = problem.by_class(problem.hessp(proba, direction)).reshape(-1)
+        wanted = problem.by_class(point.product(direction)).reshape(-1)
         np.testing.assert_allclose(H @ problem.by_class(direction).reshape(-1), wanted, atol=1e-12)
 
 
@@ -38,12 +39,12 @@ def test_decided_rows_keep_their_curvature(rng):
     """A scaled Hessian is positive semidefinite, however little the rows of a column are in doubt."""
     X = np.c_[rng.standard_normal(60), np.where(np.arange(60) < 20, 50.0, 0.0)]
     y = np.where(np.arange(60) < 20, 2, rng.integers(0, 3, 60))
-    problem = Problem(
-        as_design(X), as_targets(y, 60, 3, np.float64), 3, l1=0.0, l2=0.0, fit_intercept=False, binary=False
+    problem = problem_of(
+        as_design(X), as_targets(y, 60, 3, np.float64), l1=0.0, l2=0.0, fit_intercept=False, binary=False
     )
     theta = np.zeros(problem.size)
     problem.split(theta)[0][:, 1] = np.array([-1.0, -1.0, 2.0]) * 0.3 / problem.unit[1]
-    H = hessian(problem, problem.probabilities(theta))
+    H = Hessian(problem, theta).whole()
     scale = 1 / np.sqrt(np.diagonal(H))
     assert 0 < np.diagonal(H).min() < 1e-17
     assert np.linalg.eigvalsh(H * scale * scale[:, None]).min() > -1e-13

@@ -7,8 +7,9 @@ from numpy.testing import assert_allclose
 
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
-from fastsoftmax.objective.problem import Problem
+from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.solvers import blocks, diagonal, preconditioners, spectral
+from tests.conftest import problem_of
 from tests.objective.test_problem import LAYOUTS, make
 
 KINDS = ("blocks", "spectral", "diagonal")
@@ -79,8 +80,7 @@ def test_of_one_feature_they_are_the_inverse(rng, kind, layout, fit_intercept):
     """Of two classes and one feature there is nothing to leave out: each is the inverse of the Hessian."""
     _, _, _, problem = make(rng, layout, c=2, m=1, fit_intercept=fit_intercept, l2=0.05)
     theta = 0.5 * rng.standard_normal(problem.size)
-    proba = problem.probabilities(theta)
-    H = np.stack([problem.hessp(proba, row) for row in np.eye(problem.size)])
+    H = np.stack([Hessian(problem, theta).product(row) for row in np.eye(problem.size)])
     M = built(problem, theta, kind)
     for v in rng.standard_normal((3, problem.size)):
         assert_allclose(M(v), np.linalg.solve(H, v), rtol=1e-6)
@@ -120,7 +120,7 @@ def test_columns_of_zeros_and_of_any_size(rng, kind, l2, dtype):
     for layout in (np.asarray, scipy.sparse.csr_array):
         design, y = as_design(layout(X.astype(dtype))), rng.integers(0, 3, 90)
         targets = as_targets(y, 90, 3, dtype)
-        problem = Problem(design, targets, 3, l1=0.0, l2=l2, fit_intercept=True)
+        problem = problem_of(design, targets, l1=0.0, l2=l2, fit_intercept=True)
         M = built(problem, 0.1 * rng.standard_normal(problem.size) * problem.flat(np.ones((3, 6))), kind)
         v = rng.standard_normal(problem.size)
         coef, _ = problem.split(v)
@@ -194,7 +194,7 @@ def test_whether_features_are_alike(rng):
     def asked(X):
         y = np.arange(len(X)) % 3
         return spectral.alike(
-            Problem(as_design(X), as_targets(y, len(X), 3, np.float64), 3, l1=0.0, l2=1e-3, fit_intercept=True)
+            problem_of(as_design(X), as_targets(y, len(X), 3, np.float64), l1=0.0, l2=1e-3, fit_intercept=True)
         )
 
     assert asked(X)

@@ -11,11 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from fastsoftmax import SoftmaxRegression
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
-from fastsoftmax.estimators.fitting import centered
+from fastsoftmax.objective import certificate
+from fastsoftmax.objective.centering import centered
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import minimise, proof
 from fastsoftmax.solvers.sampling import usual_sizes
 from tests import exact, reference
+from tests.conftest import objective_of, problem_of
 
 PENALTIES = {"none": (0.0, 0.0), "l2": (0.0, 0.02), "l1": (0.02, 0.0), "elastic net": (0.01, 0.02)}
 
@@ -27,7 +29,7 @@ def make(rng, c, penalty, fit_intercept=True, weighted=False, layout=np.asarray,
     weight = np.where(rng.random(n) < 0.8, rng.exponential(size=n), 0) if weighted else None
     l1, l2 = PENALTIES[penalty]
     targets = as_targets(y, n, c, np.float64, sample_weight=weight, label_smoothing=0.1 * weighted)
-    return Problem(as_design(layout(X)), targets, c, l1=l1, l2=l2, fit_intercept=fit_intercept, binary=c == 2)
+    return problem_of(as_design(layout(X)), targets, l1=l1, l2=l2, fit_intercept=fit_intercept, binary=c == 2)
 
 
 def least(problem, tol=1e-12):
@@ -47,7 +49,7 @@ def test_never_above_the_optimum_and_there_all_of_it(rng, c, penalty, fit_interc
     theta, value = least(problem)
     flat = penalty == "l1" and c == 4  # a column of four entries moves for nothing: eps times FARTHEST is left
     assert value - (1e-7 if flat else 1e-11) <= proof.prove(problem, theta).bound <= value + 1e-12
-    proved, entropy = 0, problem.targets.entropy(c)
+    proved, entropy = 0, problem.data.entropy()
     for size in 10.0 ** rng.uniform(-6, 1, 20):
         moved = theta + size * rng.standard_normal(problem.size) * (theta != 0)
         bound = proof.prove(problem, moved).bound
@@ -64,7 +66,7 @@ def test_against_what_gradients_over_penalties_prove(rng, c, penalty):
     problem = make(rng, c, penalty)
     theta, value = least(problem, 1e-3)
     smooth, gradient = problem.loss_gradient(theta)
-    other = problem.bound(theta, smooth, gradient) if problem.l1 or problem.l2 else -np.inf
+    other = certificate.bound(problem, theta, smooth, gradient) if problem.l1 or problem.l2 else -np.inf
     assert other - 1e-12 <= proof.prove(problem, theta).bound <= least(problem)[1] + 1e-12
     assert value >= other
 
@@ -73,7 +75,7 @@ def test_nothing_is_proved_of_separable_data(rng):
     """Steps of Newton's method there change logits by 1 each."""
     X = np.r_[rng.standard_normal((20, 2)) - 4, rng.standard_normal((20, 2)) + 4]
     y = np.repeat([0, 1], 20)
-    problem = Problem(as_design(X), as_targets(y, 40, 2, np.float64), 2, l1=0, l2=0, fit_intercept=True, binary=True)
+    problem = problem_of(as_design(X), as_targets(y, 40, 2, np.float64), l1=0, l2=0, fit_intercept=True, binary=True)
     theta = np.array([1.0, 1.0, 0.0])
     for times in (1.0, 3.0, 10.0, 30.0):
         value = problem.loss_gradient(times * theta)[0]
@@ -147,9 +149,9 @@ def test_how_large_features_usually_are(rng, layout):
     X[:, 3] = rng.standard_normal(200)
     X[0, 3] = 1e22
     targets = as_targets(np.arange(200) % 2, 200, 2, np.float64)
-    design = centered(as_design(layout(X)), targets)
-    problem = Problem(design, targets, 2, l1=0, l2=0, fit_intercept=True, binary=True)
-    raw = usual_sizes(problem) / (problem.unit * np.where(design.scale == 0, 1, np.abs(design.scale)))
+    objective = centered(objective_of(layout(X), targets))
+    problem = Problem(objective, l1=0, l2=0, fit_intercept=True, binary=True)
+    raw = usual_sizes(problem) / (problem.unit * np.where(objective.scale == 0, 1, np.abs(objective.scale)))
     quarter = np.quantile(np.abs(rng.standard_normal(10_000)), 0.25)
     np.testing.assert_allclose(raw[[0, 1, 3]], quarter, rtol=0.35)
     assert raw[2] == 7.0
@@ -162,7 +164,7 @@ def test_what_rounding_hides_keeps_its_penalty(rng, c):
     X, y = rng.standard_normal((10_000, 3)), rng.integers(0, c, 10_000)
     X[0, 0] = 3e7
     targets = as_targets(y, len(X), c, np.float64)
-    problem = Problem(as_design(X), targets, c, l1=0.0, l2=0.05, fit_intercept=True, binary=c == 2)
+    problem = problem_of(as_design(X), targets, l1=0.0, l2=0.05, fit_intercept=True, binary=c == 2)
     theta, value = least(problem)
     assert proof.prove(problem, theta).bound <= value + 1e-9
 

@@ -9,12 +9,12 @@ from fastsoftmax.solvers.line_search import rounding, search
 
 
 class Quadratic:
-    """What directions need of a problem: products with H."""
+    """What directions need of a Hessian: products with it."""
 
     def __init__(self, H):
         self.H = H
 
-    def hessp(self, proba, direction):
+    def product(self, direction):
         return self.H @ direction
 
 
@@ -30,7 +30,7 @@ def test_inside_it_is_the_exact_solution(rng, preconditioned):
     wanted = np.linalg.solve(H, g)
     length = np.sqrt(wanted @ np.linalg.solve(M, wanted))
     for radius in (np.inf, 2 * length):
-        found = newton_direction(Quadratic(H), None, g, lambda v: M @ v, 100, radius)
+        found = newton_direction(Quadratic(H), g, lambda v: M @ v, 100, radius)
         assert not found.cut
         np.testing.assert_allclose(found.step, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
         np.testing.assert_allclose(found.length, length, rtol=1e-3)
@@ -44,7 +44,7 @@ def test_at_the_border_the_length_is_the_radius(rng, preconditioned, share):
     M = np.diag(1 / np.diag(H)) if preconditioned else np.eye(12)
     wanted = np.linalg.solve(H, g)
     radius = share * np.sqrt(wanted @ np.linalg.solve(M, wanted))
-    found = newton_direction(Quadratic(H), None, g, lambda v: M @ v, 100, radius)
+    found = newton_direction(Quadratic(H), g, lambda v: M @ v, 100, radius)
     assert found.cut
     norm = np.sqrt(found.step @ np.linalg.solve(M, found.step))
     np.testing.assert_allclose([found.length, norm], radius, rtol=1e-9)
@@ -61,10 +61,10 @@ def test_at_the_border_the_length_is_the_radius(rng, preconditioned, share):
 def test_no_curvature(rng):
     """Without a region the first direction, and in one as far as its border."""
     g = rng.standard_normal(5)
-    free = newton_direction(Quadratic(np.zeros((5, 5))), None, g, np.copy, 50)
+    free = newton_direction(Quadratic(np.zeros((5, 5))), g, np.copy, 50)
     np.testing.assert_array_equal(free.step, g)
     assert not free.cut
-    bound = newton_direction(Quadratic(np.zeros((5, 5))), None, g, np.copy, 50, 2.0)
+    bound = newton_direction(Quadratic(np.zeros((5, 5))), g, np.copy, 50, 2.0)
     assert bound.cut
     np.testing.assert_allclose(np.linalg.norm(bound.step), 2.0)
 

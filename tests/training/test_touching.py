@@ -8,13 +8,13 @@ import scipy.sparse as sp
 
 import fastsoftmax as fs
 from fastsoftmax.data.layouts import as_design
-from fastsoftmax.data.targets import as_targets
+from fastsoftmax.data.targets import CheckedTargets, as_targets
 from fastsoftmax.engine import threads
 from fastsoftmax.kernels import updates
-from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.training import touching
 from fastsoftmax.training.touching import TouchingDescent, begin, touches_few
 from tests import reference
+from tests.conftest import objective_of
 from tests.training.test_trainer import orders
 
 N, M, C = 60, 17_000, 5
@@ -197,7 +197,7 @@ def test_a_loss_that_overflows_is_named(data):
 
 
 def descent_over(X, y, batch, **options):
-    objective = SoftmaxObjective(as_design(X), C, as_targets(y, len(y), C, np.float64), np.float64)
+    objective = objective_of(X, as_targets(y, len(y), C, np.float64), np.float64)
     settings = {"micro": batch, "share": 1.0, "l2": 0.1, "fit_intercept": True, "average": True} | options
     return begin(objective, False, updates.Rule(0.9, False, 0.9, 0.999, 1e-8), batch=batch, **settings)
 
@@ -210,7 +210,7 @@ def test_shapes_alone_decide(data):
     narrow, dense = X[:, :4000], X.toarray()
     assert not isinstance(descent_over(narrow, y, 1), TouchingDescent)  # a dense step is fast as well
     assert not isinstance(descent_over(dense, y, 1), TouchingDescent)
-    shifted = SoftmaxObjective(as_design(X).mapped(1.0, 0.5), C)
+    shifted = objective_of(as_design(X).mapped(1.0, 0.5), CheckedTargets.unknown(N, C))
     assert not touches_few(shifted, 1)
 
 

@@ -1,0 +1,60 @@
+"""Curvature at a point: products with the Hessian, and its Gram matrices, over rows in memory."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.objective.base import Array, Curvature
+
+if TYPE_CHECKING:
+    from fastsoftmax.objective.softmax import SoftmaxObjective
+
+HELD = 256 << 20  # bytes of probabilities that are kept; more are computed anew for each product
+BLOCK = 32 << 20  # bytes of them at a time
+
+
+def others(proba: Array) -> Array:
+    """1 - p (c, n) of probabilities (n, c), where p is nearly 1 by the sum of the others: nothing of them is lost."""
+    p = proba.T
+    most = p > 0.5
+    return np.where(most, np.where(most, 0, p).sum(0), 1 - p)
+
+
+class PointCurvature(Curvature):
+    """As its base, of rows in memory.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+    coef, intercept
+        The point; they must stay as they are where probabilities are not held.
+    """
+
+    def __init__(self, objective: "SoftmaxObjective", coef: Array, intercept: Array | None) -> None:
+        self.objective, self.coef, self.intercept = objective, coef, intercept
+        row = objective.c * objective.dtype.itemsize
+        self.held = objective.predict_proba(coef, intercept) if objective.n * row <= HELD else None
+        self.rows = objective.n if self.held is not None else max(1, BLOCK // row)
+
+    def blocks(self) -> "Iterator[tuple[SoftmaxObjective, Array]]":
+        for block in self.objective.blocks(self.rows):
+            yield block, block.predict_proba(self.coef, self.intercept) if self.held is None else self.held
+
+    def hessp(self, coef: Array, intercept: Array | None, factor: float, out: tuple[Array, Array]) -> None:
+        for block, proba in self.blocks():
+            block.add_hessp(proba, coef, intercept, factor, out)
+
+    def pair_grams(self, r: int, intercept: bool) -> Array:
+        k, q = np.triu_indices(r)
+        total: NDArray[np.floating] | float = 0.0
+        for block, proba in self.blocks():
+            p = proba[:, -r:].T
+            weights = -p[q]
+            weights[k == q] = others(proba)[-r:]
+            weights *= p[k]
+            if len(block.weight):
+                weights = weights * block.weight
+            total = total + block.grams(weights, intercept)
+        return np.asarray(total)
