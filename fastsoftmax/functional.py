@@ -1,16 +1,17 @@
 """The public functions: softmax and its kin, cross-entropy, and the fused pass of softmax regression."""
 
+import functools
 import math
 import operator
 from collections.abc import Iterator
 from numbers import Real
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastsoftmax.data.examples import Examples
-from fastsoftmax.data.gate import as_array
+from fastsoftmax.data.gate import as_array, contiguous
 from fastsoftmax.data.layouts import as_design, compute_dtype
 from fastsoftmax.data.targets import CheckedTargets, as_labels, as_targets, as_weight
 from fastsoftmax.engine import memory, threads
@@ -67,35 +68,60 @@ def _check_axis(axis: int | None, shape: tuple[int, ...]) -> int | None:
     return number % len(shape)
 
 
+class Plan(NamedTuple):
+    """How softmax and its kin walk an array, by its shape, axis and dtype."""
+
+    c: int  # classes
+    inner: int  # entries from one class to the next
+    B: int  # rows of a class-major block, or 0: each row by itself
+    groups: int  # what workers share out
+    reduced: tuple[int, ...]  # the shape of a number a row, and
+    kept: tuple[int, ...]  # with the axis
+    scratch: tuple[memory.Places, int]
+
+
+@functools.lru_cache(256, typed=True)  # an axis of 1.0 is none
+def _plan(shape: tuple[int, ...], axis: int | None, dtype: np.dtype[Any], workers: int) -> Plan:
+    axis = _check_axis(axis, shape)
+    size = math.prod(shape)
+    c, inner = (size, 1) if axis is None else (shape[axis], math.prod(shape[axis + 1 :]))
+    if c == 0:
+        raise ValueError(f"Z has no class along axis {axis}: shape {shape}")
+    kept = tuple(1 if axis in (None, k) else length for k, length in enumerate(shape))
+    reduced = () if axis is None else shape[:axis] + shape[axis + 1 :]
+    B = 0 if inner == 1 and c >= sm.FEW else _rows_per_block(c, dtype.itemsize)
+    rows = size // c
+    groups = rows if B == 0 else -(-rows // B) if inner == 1 else rows // max(inner, 1) * -(-inner // B)
+    workers, length = min(workers, max(groups, 1)), max(B, 8)
+    double = np.dtype(np.float64)
+    parts = [((1, c if B else 0), dtype), ((workers, c * B), dtype), ((workers, 2 * length), dtype),
+             ((workers, length), double)]  # fmt: skip
+    return Plan(c, inner, B, groups, reduced, kept, memory.places(parts))
+
+
 def _normalise(Z: ArrayLike, axis: int | None, out: Floats | None, mode: int, keepdims: bool = False) -> Floats:
     """One of the three functions of `kernels.softmax` over any axis of any array, or over all of them."""
     logits = _as_logits(Z)
-    shape, axis = logits.shape, _check_axis(axis, logits.shape)
-    c, inner = (logits.size, 1) if axis is None else (shape[axis], math.prod(shape[axis + 1 :]))
-    reduced = tuple(1 if axis in (None, k) else size for k, size in enumerate(shape))
-    if not keepdims:
-        reduced = () if axis is None else shape[:axis] + shape[axis + 1 :]
-    shape_out = reduced if mode == sm.LOGSUMEXP else shape
-    result = np.empty(shape_out, logits.dtype) if out is None else _check_out(out, shape, logits.dtype)
-    if c == 0:
-        raise ValueError(f"Z has no class along axis {axis}: shape {shape}")
+    shape, dtype, size = logits.shape, logits.dtype, logits.size
+    try:
+        plan = _plan(shape, axis, dtype, threads.worker_count(10.0 * size))
+    except TypeError:  # of an axis that has no hash
+        plan = _plan(shape, _check_axis(axis, shape), dtype, 1)
+    shape_out = (plan.kept if keepdims else plan.reduced) if mode == sm.LOGSUMEXP else shape
+    result = np.empty(shape_out, dtype) if out is None else _check_out(out, shape, dtype)
     if result.size == 0:
         return result
     if out is not None and out is not logits and np.may_share_memory(out, logits):
         same = out.ctypes.data == logits.ctypes.data and logits.flags.c_contiguous
         logits = logits if same else logits.copy()
-    flat = memory.flat(np.require(logits, requirements=("C", "A")))
-    B = 0 if inner == 1 and c >= sm.FEW else _rows_per_block(c, flat.itemsize)
-    rows = flat.size // c
-    groups = rows if B == 0 else -(-rows // B) if inner == 1 else rows // inner * -(-inner // B)
-    workers = min(threads.worker_count(10.0 * flat.size), groups)
-    bias, length = np.zeros(c if B else 0, flat.dtype), max(B, 8)
-    block = memory.aligned((workers, c * B), flat.dtype, None)
-    stats, logs = memory.aligned((workers, 2 * length), flat.dtype), memory.aligned((workers, length), np.float64)
-    target = result.reshape(-1)
-    pointer = sm.normalise(flat, target, c, inner, B, mode, 0, 0, bias, block[0], stats[0], logs[0])
-    for first, last in _slices(groups, flat.size):
-        sm.normalise_all(workers, pointer, flat, target, c, inner, B, mode, first, last, bias, block, stats, logs)
+    flat, target = memory.flat(contiguous(logits)), result.reshape(-1)
+    bias, block, stats, logs = memory.carved(*plan.scratch)
+    head = flat, target, plan.c, plan.inner, plan.B, mode
+    pointer = sm.normalise.known(dtype) or sm.normalise.remember(
+        dtype, *head, 0, 0, bias[0], block[0], stats[0], logs[0]
+    )
+    for first, last in _slices(plan.groups, size):
+        sm.normalise_all(len(block), pointer, *head, first, last, bias[0], block, stats, logs)
     return result
 
 
@@ -475,6 +501,18 @@ def _check_parameters(coef: ArrayLike, intercept: ArrayLike | None, m: int) -> t
     return weights, bias
 
 
+def _check_gradients(
+    out: Any, shape: tuple[int, int], dtype: np.dtype[Any], read: tuple[Floats, ...]
+) -> tuple[Floats, Floats]:
+    """Arrays for the gradients, that share no memory with what is read."""
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise TypeError(f"out must be two arrays, (grad_coef, grad_intercept), got {type(out).__name__}")
+    G, g = _check_out(out[0], shape, dtype), _check_out(out[1], shape[:1], dtype)
+    if np.may_share_memory(G, g) or any(np.may_share_memory(a, b) for a in (G, g) for b in read):
+        raise ValueError("out must not share memory with X, y or sample_weight, nor its two arrays with each other")
+    return G, g
+
+
 def loss_gradient(
     X: Any,
     y: ArrayLike,
@@ -550,23 +588,18 @@ def loss_gradient(
     c = len(weights)
     targets = as_targets(y, design.n, c, compute, sample_weight=sample_weight, label_smoothing=label_smoothing)
     factor = _mean_factor(targets, reduction)
-    if out is None:
-        if accumulate:
-            raise ValueError("accumulate=True adds to out: give out=(grad_coef, grad_intercept)")
-        out = np.empty((c, design.m), weights.dtype), np.empty(c, weights.dtype)
-    if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"out must be two arrays, (grad_coef, grad_intercept), got {type(out).__name__}")
-    G = _check_out(out[0], (c, design.m), weights.dtype)
-    g = _check_out(out[1], (c,), weights.dtype)
-    read = (*design.arrays(), *targets.kernel[:3])
-    if np.may_share_memory(G, g) or any(np.may_share_memory(a, b) for a in (G, g) for b in read):
-        raise ValueError("out must not share memory with X, y or sample_weight, nor its two arrays with each other")
-    if np.may_share_memory(G, weights) or np.may_share_memory(g, weights):
-        weights = weights.copy()  # a step in place: the weights are read to the end
-    if bias is not None and (np.may_share_memory(G, bias) or np.may_share_memory(g, bias)):
-        bias = bias.copy()
-    if not accumulate:
-        G[...], g[...] = 0, 0
+    if out is not None:
+        G, g = _check_gradients(out, (c, design.m), weights.dtype, (*design.arrays(), *targets.kernel[:3]))
+        if np.may_share_memory(G, weights) or np.may_share_memory(g, weights):
+            weights = weights.copy()  # a step in place: the weights are read to the end
+        if bias is not None and (np.may_share_memory(G, bias) or np.may_share_memory(g, bias)):
+            bias = bias.copy()
+        if not accumulate:
+            G[...], g[...] = 0, 0
+    elif accumulate:
+        raise ValueError("accumulate=True adds to out: give out=(grad_coef, grad_intercept)")
+    else:
+        G, g = np.zeros((c, design.m), weights.dtype), np.zeros(c, weights.dtype)
     loss, _, _ = SoftmaxObjective(Examples(design, targets), compute).loss_gradient(weights, bias, factor, (G, g))
     loss *= factor
     if l2:

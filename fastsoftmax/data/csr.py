@@ -89,11 +89,13 @@ class CSR(Design):
         """Classes are filled up to whole vectors. A block's pairs take some 208 KB, its logits at most 128 KB."""
         lanes = LANE_BYTES // dtype.itemsize
         classes = -(-c // lanes) * lanes
-        arrays = memory.flat(self.data), memory.flat(self.indices), memory.flat(self.indptr)
         tile = csr.tile_of(classes, dtype.itemsize)
         rows = min(512, int((208 << 10) / (8 * self.pairs)), (128 << 10) // (classes * dtype.itemsize))
-        layout = csr.CSR(*arrays, self.m, classes)
-        return Arrangement(layout, tile, tile, classes, classes, self.m * classes, max(16, rows // 16 * 16))
+        return Arrangement(tile, tile, classes, classes, self.m * classes, max(16, rows // 16 * 16))
+
+    def layout(self, dtype: np.dtype[Any], arrangement: Arrangement) -> csr.CSR:
+        arrays = memory.flat(self.data), memory.flat(self.indices), memory.flat(self.indptr)
+        return csr.CSR(*arrays, self.m, arrangement.classes)
 
     def block(self, start: int, stop: int, out: Array) -> None:
         pairs = slice(self.indptr[start], self.indptr[stop])

@@ -1,5 +1,6 @@
 """Dense X."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,16 @@ from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import dense
 
 Array = NDArray[Any]
+
+
+@functools.lru_cache(256)
+def _arranged(m: int, itemsize: int, c: int) -> Arrangement:
+    """A row of weights is m filled up to whole vectors. A block's X, converted, takes 208 KB, its logits 256."""
+    lanes = LANE_BYTES // itemsize
+    ld = -(-m // lanes) * lanes
+    tile, side, classes = dense.tiles(c)
+    rows = min(512, (208 << 10) // (ld * itemsize), (256 << 10) // (c * itemsize))
+    return Arrangement(tile, side, classes, ld, classes * ld, max(16, rows // 16 * 16))
 
 
 class Dense(Design):
@@ -38,8 +49,8 @@ class Dense(Design):
         self.dtype = np.dtype(np.float64 if self.X.dtype == np.float64 else np.float32)
         self._map(scale, shift)
 
-    def read_in_place(self, plan: Arrangement) -> bool:
-        return len(plan.layout.direct) > 0
+    def read_in_place(self, layout: Any) -> bool:
+        return len(layout.direct) > 0
 
     def arrays(self) -> tuple[Array, ...]:
         return (self.X,)
@@ -57,13 +68,11 @@ class Dense(Design):
         return other
 
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
-        """ld is m filled up to whole vectors. A block's X, converted, takes 208 KB and its logits at most 256 KB."""
-        lanes = LANE_BYTES // dtype.itemsize
-        ld, X = -(-self.m // lanes) * lanes, memory.flat(self.X)
-        layout = dense.Dense(X, X if X.dtype == dtype and ld == self.m else np.zeros(0, dtype), self.m, ld)
-        tile, side, classes = dense.tiles(c)
-        rows = min(512, (208 << 10) // (ld * dtype.itemsize), (256 << 10) // (c * dtype.itemsize))
-        return Arrangement(layout, tile, side, classes, ld, classes * ld, max(16, rows // 16 * 16))
+        return _arranged(self.m, dtype.itemsize, c)
+
+    def layout(self, dtype: np.dtype[Any], arrangement: Arrangement) -> dense.Dense:
+        X, ld = memory.flat(self.X), arrangement.row
+        return dense.Dense(X, X if X.dtype == dtype and ld == self.m else np.zeros(0, dtype), self.m, ld)
 
     def block(self, start: int, stop: int, out: Array) -> None:
         if self.shifted:

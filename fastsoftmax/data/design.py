@@ -18,9 +18,8 @@ Array = NDArray[Any]
 
 
 class Arrangement(NamedTuple):
-    """How a layout arranges weights, gradients and blocks for c classes in a compute type."""
+    """How weights, gradients and blocks are arranged for c classes in a compute type."""
 
-    layout: Any  # what the kernels take
     tile: tuple[int, ...]  # of forward, and
     side: tuple[int, ...]  # of adjoint
     classes: int  # c, padded
@@ -83,9 +82,13 @@ class Design(abc.ABC):
 
     @abc.abstractmethod
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
-        """How kernels see it."""
+        """How weights and blocks lie."""
 
-    def read_in_place(self, plan: Arrangement) -> bool:
+    @abc.abstractmethod
+    def layout(self, dtype: np.dtype[Any], arrangement: Arrangement) -> Any:
+        """What the kernels take: X as a tuple of arrays and sizes."""
+
+    def read_in_place(self, layout: Any) -> bool:
         """Whether rows in order need no scratch."""
         return False
 
@@ -122,7 +125,7 @@ class Design(abc.ABC):
         """Weighted sums of the raw columns, and of their squares, less `center`; weight may be empty."""
         center = np.zeros(self.m) if center is None else np.array(center, np.float64)
         chunks = max(1, min(16, MOMENT_BYTES // (16 * self.m), self.n // 64))
-        layout = self.arrange(self.dtype, 2).layout
+        layout = self.layout(self.dtype, self.arrange(self.dtype, 2))
         out = np.zeros((3, chunks, self.m))
         workers = min(threads.worker_count(4.0 * self.n * self.m), chunks)
         pointer = sums.moments_pointer(layout, 0, 0, weight, center, *out[:, 0])

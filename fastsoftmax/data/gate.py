@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FLOATS = (np.float32, np.float64)
+PLAIN = "fdBlqbhiHILQ?"  # dtypes of which nothing is to be checked or converted
 Array = NDArray[Any]
 
 
 def is_sparse(values: Any) -> bool:
     """Whether it is a matrix or array of scipy.sparse, which is not imported for that."""
+    if type(values) is np.ndarray:
+        return False
     issparse = getattr(sys.modules.get("scipy.sparse"), "issparse", None)  # another thread may be importing it
     return issparse is not None and bool(issparse(values))
 
@@ -34,6 +37,8 @@ def as_array(values: ArrayLike, name: str) -> Array:
     TypeError
         If `values` are masked, sparse, complex, strings, objects or the like.
     """
+    if type(values) is np.ndarray and values.dtype.char in PLAIN and values.dtype.isnative:
+        return values
     unmasked(values, name)
     if is_sparse(values):
         raise TypeError(f"{name} is a sparse matrix where a dense array is expected: use {name}.toarray()")

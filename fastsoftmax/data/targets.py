@@ -38,17 +38,18 @@ def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[n
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise ValueError(f"{name} must be of shape (n,), got {labels.shape}")
-    if labels.size:
+    if labels.size and not _in_range(labels, n_classes):
         low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high > np.iinfo(np.int64).max or (n_classes is not None and high >= n_classes):
-            wrong = low if low < 0 else high
-            upto = (
-                "non-negative and below 2**63"
-                if n_classes is None
-                else f"in 0..{n_classes - 1} for {n_classes} classes"
-            )
-            raise ValueError(f"labels must be {upto}, got {wrong}")
+        upto = "non-negative and below 2**63" if n_classes is None else f"in 0..{n_classes - 1} for {n_classes} classes"
+        raise ValueError(f"labels must be {upto}, got {low if low < 0 else high}")
     return np.require(labels, np.int64, ("C", "A"))
+
+
+def _in_range(labels: NDArray[Any], n_classes: int | None) -> bool:
+    """Whether labels are from 0 to n_classes - 1, by one look: as unsigned numbers negative ones are large."""
+    if labels.dtype.kind == "i":
+        labels = labels.view(labels.dtype.str.replace("i", "u"))
+    return int(labels.max()) < (1 << 63 if n_classes is None else n_classes)
 
 
 def _as_soft(y: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> NDArray[Any]:

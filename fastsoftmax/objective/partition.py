@@ -2,6 +2,7 @@
 
 import functools
 import math
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastsoftmax.kernels.cross_entropy import Targets
 
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
 MAX_CHUNKS = 64  # each clears and adds a partial gradient
+KEPT_BYTES, KEPT = 1 << 18, 16  # workspaces that each thread keeps for its next small calls
 NONE = np.zeros(0, np.int64)
 INDEX, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 Array = NDArray[Any]
@@ -37,20 +39,33 @@ class Partition(NamedTuple):
     length: int  # entries of the weights
 
 
+@functools.lru_cache(256)
 def partition(plan: Arrangement, dtype: np.dtype[Any], rows: int) -> Partition:
     """The partition of `rows` rows, by shapes alone."""
     chunks = chunk_count(rows, plan.block, plan.length * dtype.itemsize)
     size = -(-rows // (chunks * plan.block)) * plan.block if chunks > 1 else max(rows, 1)
     block = min(plan.block, -(-size // 16) * 16)
-    return Partition(block, size, max(1, -(-rows // size)), *plan[1:6])
+    return Partition(block, size, max(1, -(-rows // size)), *plan[:5])
 
 
-@functools.lru_cache(64)
-def _workspace(
-    part: Partition, workers: int, dtype: np.dtype[Any], wanted: bool, gathers: bool
-) -> tuple[memory.Places, int]:
+class Kind(NamedTuple):
+    """What tells workspaces apart."""
+
+    part: Partition
+    workers: int
+    dtype: np.dtype[Any]
+    wanted: bool  # whether gradients are
+    gathers: bool  # whether rows need scratch
+    shape: tuple[int, int, int]  # n, m, c
+
+
+@functools.lru_cache(256)
+def _places(kind: Kind) -> tuple[memory.Places, int]:
+    part, workers, dtype, wanted, gathers, _ = kind
     B = part.block
     return memory.places([
+        ((1, part.length), dtype),
+        ((1, part.classes), dtype),
         ((part.chunks, part.length if wanted else 0), dtype),
         ((part.chunks, part.classes if wanted else 0), dtype),
         ((1, 1), INDEX),
@@ -65,31 +80,57 @@ def _workspace(
 
 
 class Workspace:
-    """Partial gradients, scratch of each worker, and the pointer that drivers call."""
+    """Weights as they are arranged, partial gradients, and scratch of each worker, in one allocation."""
 
-    def __init__(
-        self, layout: Any, targets: Targets, c: int, dtype: np.dtype[Any], part: Partition, workers: int, wanted: bool,
-        gathers: bool,
-    ) -> None:  # fmt: skip
-        self.layout, self.targets, self.c, self.dtype = layout, targets, c, dtype
-        self.part, self.workers = part, workers
-        arrays = memory.carved(*_workspace(part, workers, dtype, wanted, gathers))
-        self.G, self.g, counter, losses, *self.scratch = arrays
-        self.counter, self.losses = counter[0], losses[0]
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        places, self.size = _places(kind)
+        W, b, self.G, self.g, counter, losses, *self.scratch = memory.carved(places, self.size)
+        self.W, self.b, self.counter, self.losses = W[0], b[0], counter[0], losses[0]
 
-    def arguments(self, chunk: jit.Pointer, order: NDArray[np.int64], W: Array, b: Array) -> tuple[Any, ...]:
-        """What every driver takes first, the pointer of a chunk function in front."""
-        part, head = self.part, (self.layout, order, self.targets, W, b, self.c)
-        key = (type(self.layout), self.layout[0].dtype, self.dtype, part.tile, part.side)
-        pointer = chunk.known(key)
-        if pointer is None:
-            rest = [a[0] for a in (self.G, self.g)]
-            empty, scratch = (NONE, np.zeros(0, self.dtype)), [a[0] for a in self.scratch]
-            pointer = chunk.remember(
-                key, *head[:2], 0, *head[2:], 0, 0, part.block, *rest, *empty, *scratch, TILE=part.tile, SIDE=part.side
-            )
-        return pointer, *head
+    def pointer(self, chunk: jit.Pointer, layout: Any, order: NDArray[np.int64], targets: Targets) -> Any:
+        """The compiled chunk function for these types."""
+        (part, _, dtype, *_), c = self.kind, self.kind.shape[2]
+        key = (type(layout), layout[0].dtype, dtype, part.tile, part.side)
+        found = chunk.known(key)
+        if found is None:
+            one = [a[0] for a in (self.G, self.g)], [a[0] for a in self.scratch]
+            found = chunk.remember(
+                key, layout, order, 0, targets, self.W, self.b, c, 0, 0, part.block, *one[0], NONE, np.zeros(0, dtype),
+                *one[1], TILE=part.tile, SIDE=part.side,
+            )  # fmt: skip
+        return found
 
     def loss(self) -> float:
         """The chunks' losses, summed exactly."""
         return math.fsum(self.losses.tolist())
+
+
+class _Kept(threading.local):
+    """Workspaces of each Python thread: none is in two hands, for what is leased is not there."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[Kind, Workspace] = {}
+
+
+_kept = _Kept()
+
+
+def leased(kind: Kind) -> Workspace:
+    """A workspace that is as new but for scratch, perhaps one that was given back: making one takes 10 us."""
+    space = _kept.spaces.pop(kind, None)
+    if space is None:
+        return Workspace(kind)
+    space.losses.fill(0)
+    if kind.wanted:
+        space.G.fill(0)
+        space.g.fill(0)
+    return space
+
+
+def give_back(space: Workspace) -> None:
+    """Keep it for the next call of its kind, if it is small."""
+    if space.size <= KEPT_BYTES:
+        if len(_kept.spaces) >= KEPT:
+            _kept.spaces.clear()
+        _kept.spaces[space.kind] = space

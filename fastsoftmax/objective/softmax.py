@@ -18,7 +18,16 @@ from fastsoftmax.objective import many_classes, wide_sparse
 from fastsoftmax.objective.base import Narrower, Objective
 from fastsoftmax.objective.curvature import PointCurvature
 from fastsoftmax.objective.grams import grams
-from fastsoftmax.objective.partition import NONE, PARTIAL_BYTES, Partition, Workspace, partition
+from fastsoftmax.objective.partition import (
+    NONE,
+    PARTIAL_BYTES,
+    Kind,
+    Partition,
+    Workspace,
+    give_back,
+    leased,
+    partition,
+)
 from fastsoftmax.objective.turned import turned_moments
 
 SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
@@ -44,7 +53,8 @@ class SoftmaxObjective(Objective):
         self.examples = examples  # as given: probabilities keep their digits for another compute type
         self.targets = examples.computed_in(self.dtype).targets.kernel
         self.plan = design.arrange(self.dtype, self.c)
-        self.layout, self.pairs, self.smoothing = self.plan.layout, design.pairs, self.targets.smoothing
+        self.layout = design.layout(self.dtype, self.plan)
+        self.pairs, self.smoothing = design.pairs, self.targets.smoothing
         self.scale, self.shift, self.shifted = design.scale, design.shift, design.shifted
         self.by_feature, self.labelled = isinstance(design, CSR), len(self.targets.labels) > 0
 
@@ -140,12 +150,11 @@ class SoftmaxObjective(Objective):
 
     # ---- passes
 
-    def fold(self, coef: Array, intercept: Array | None) -> tuple[Array, Array]:
-        """The weights of the raw features and the intercept, arranged and padded."""
-        W, b = memory.aligned((self.plan.length,), self.dtype), np.zeros(self.plan.classes, self.dtype)
+    def fold(self, coef: Array, intercept: Array | None, out: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
+        """The weights of the raw features and the intercept, arranged and padded, into `out`, whose padding is 0."""
+        W, b = out or (memory.aligned((self.plan.length,), self.dtype), np.zeros(self.plan.classes, self.dtype))
         self.design.pack(coef, self.c, self.plan, W, self.scale.astype(self.dtype) if self.design.scaled else None)
-        if intercept is not None:
-            b[: self.c] = intercept
+        b[: self.c] = 0 if intercept is None else intercept
         if self.shifted:
             b[: self.c] = b[: self.c] - np.asarray(coef, np.float64) @ (self.scale * self.shift)
         return W, b
@@ -179,18 +188,24 @@ class SoftmaxObjective(Objective):
             return self._loss_gradient_of_many(coef, intercept, factor, G, g), G, g
         if self.wide_sparse:
             packed, sums, loss = self._wide_sweep(coef, intercept)
+            self._add(packed, sums, factor, G, g)
         else:
-            packed, sums, loss = self._partials(coef, intercept)
-        self._add(packed, sums, factor, G, g)
+            loss = self._partials(coef, intercept, factor, G, g)
         return loss, G, g
 
-    def _partials(self, coef: Array, intercept: Array | None, proba: Array | None = None) -> tuple[Array, Array, float]:
+    def _partials(
+        self, coef: Array, intercept: Array | None, factor: float, G: Array, g: Array, proba: Array | None = None
+    ) -> float:
+        """The loss; adds factor times what partial gradients add up to."""
         chunk = gradient.losses if proba is None else gradient.curvature
-        space, loss = self._sweep(chunk, coef, intercept, wanted=True, proba=proba)
+        space = self._sweep(chunk, coef, intercept, wanted=True, proba=proba)
         if len(space.G) > 1:  # small data need not wait for it to be compiled
             add_partials(space.G)
             add_partials(space.g)
-        return space.G[0], space.g[0], loss
+        self._add(space.G[0], space.g[0], factor, G, g)
+        loss = space.loss()
+        give_back(space)
+        return loss
 
     def _wide_sweep(
         self, coef: Array, intercept: Array | None, proba: Array | None = None
@@ -227,32 +242,34 @@ class SoftmaxObjective(Objective):
         """Adds factor times the Hessian, where the probabilities are `proba`, times a direction (coef, intercept)."""
         if self.wide_sparse:
             packed, sums, _ = self._wide_sweep(coef, intercept, proba.reshape(-1))
+            self._add(packed, sums, factor, *out)
         else:
-            packed, sums, _ = self._partials(coef, intercept, proba.reshape(-1))
-        self._add(packed, sums, factor, *out)
+            self._partials(coef, intercept, factor, *out, proba.reshape(-1))
 
     def curvature(self, coef: Array, intercept: Array | None) -> PointCurvature:
         return PointCurvature(self, coef, intercept)
 
     def evaluate(self, coef: Array, intercept: Array | None) -> tuple[float, NDArray[np.int64]]:
         predictions = np.zeros(self.n, np.int64)
-        _, loss = self._sweep(gradient.losses, coef, intercept, predictions=predictions)
+        space = self._sweep(gradient.losses, coef, intercept, predictions=predictions)
+        loss = space.loss()
+        give_back(space)
         return loss, predictions
 
     def predict(self, coef: Array, intercept: Array | None) -> NDArray[np.int64]:
         predictions = np.zeros(self.n, np.int64)
-        self._sweep(gradient.probabilities, coef, intercept, predictions=predictions)
+        give_back(self._sweep(gradient.probabilities, coef, intercept, predictions=predictions))
         return predictions
 
     def predict_proba(self, coef: Array, intercept: Array | None) -> Array:
         proba = np.empty((self.n, self.c), self.dtype)
-        self._sweep(gradient.probabilities, coef, intercept, proba=proba.reshape(-1))
+        give_back(self._sweep(gradient.probabilities, coef, intercept, proba=proba.reshape(-1)))
         return proba
 
-    def workspace(self, part: Partition, workers: int, wanted: bool, in_order: bool = False) -> Workspace:
-        """Space for a sweep; wanted: with gradients; in_order: rows come as they lie."""
-        gathers = not (in_order and self.design.read_in_place(self.plan))
-        return Workspace(self.layout, self.targets, self.c, self.dtype, part, workers, wanted, gathers)
+    def kind(self, part: Partition, workers: int, wanted: bool, in_order: bool = False) -> Kind:
+        """Of workspace; wanted: with gradients; in_order: rows come as they lie."""
+        gathers = not (in_order and self.design.read_in_place(self.layout))
+        return Kind(part, workers, self.dtype, wanted, gathers, (self.n, self.m, self.c))
 
     def _sweep(
         self,
@@ -263,22 +280,23 @@ class SoftmaxObjective(Objective):
         wanted: bool = False,
         predictions: Array = NONE,
         proba: Array | None = None,
-    ) -> tuple[Workspace, float]:
-        """All rows, a slice at a time."""
-        n, W_b = self.n, self.fold(coef, intercept)
-        part = partition(self.plan, self.dtype, n)
+    ) -> Workspace:
+        """All rows, a slice at a time; the workspace, to be given back, has what they add up to."""
+        n, part = self.n, partition(self.plan, self.dtype, self.n)
         row = 4.0 * part.classes * self.pairs
         workers = min(threads.worker_count(n * row), part.chunks)
-        space = self.workspace(part, workers, wanted, in_order=True)
-        arguments = space.arguments(chunk, NONE, *W_b)
-        proba = np.zeros(0, self.dtype) if proba is None else proba
+        space = leased(self.kind(part, workers, wanted, in_order=True))
+        W, b = self.fold(coef, intercept, (space.W, space.b))
+        pointer = space.pointer(chunk, self.layout, NONE, self.targets)
+        proba = space.scratch[0][0][:0] if proba is None else proba
         most, X = SLICE / row, self.design.arrays()[0]
         if X.nbytes > SLICE_BYTES and from_disk(X):
             most = min(most, SLICE_BYTES / (self.pairs * X.itemsize))
         step = max(1, int(most / part.chunks / part.block)) * part.block  # rows of each chunk that a call takes
         for start in range(0, part.size if n else 0, step):
             gradient.sweep(
-                workers, *arguments, n, part.size, start, min(start + step, part.size), part.block,
-                space.G, space.g, predictions, proba, *space.scratch, space.counter, space.losses,
+                workers, pointer, self.layout, NONE, self.targets, W, b, self.c, n, part.size, start,
+                min(start + step, part.size), part.block, space.G, space.g, predictions, proba, *space.scratch,
+                space.counter, space.losses,
             )  # fmt: skip
-        return space, space.loss()
+        return space

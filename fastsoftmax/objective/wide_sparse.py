@@ -29,7 +29,8 @@ def sweep(
 
     The gradient takes the place of W.
     """
-    plan, turned = design.arrange(dtype, c), design.transposed().arrange(dtype, c).layout
+    plan, across = design.arrange(dtype, c), design.transposed()
+    layout, turned = design.layout(dtype, plan), across.layout(dtype, across.arrange(dtype, c))
     n, m, classes, B = design.n, design.m, plan.classes, plan.block
     blocks = -(-n // B)
     workers = threads.worker_count(4.0 * n * design.pairs * classes)
@@ -45,9 +46,7 @@ def sweep(
     )
     middle = (targets, W, b, c, B, np.zeros(0, dtype) if proba is None else proba, R)
     tail = (G, g.reshape(-1), losses)
-    pointer = wide.wide_pointer(
-        0, 0, 0, plan.layout, turned, *middle, *[part[0] for part in scratch], *tail, TILE=plan.tile
-    )
+    pointer = wide.wide_pointer(0, 0, 0, layout, turned, *middle, *[part[0] for part in scratch], *tail, TILE=plan.tile)
     slices = max(1, int(4.0 * n * design.pairs * classes / SLICE))
     for stage, size, indptr in ((wide.RESIDUALS, blocks, None), (wide.GRADIENT, m, turned.indptr)):
         for s in range(slices):
@@ -56,6 +55,6 @@ def sweep(
                 bounds = start + (stop - start) * np.arange(workers + 1) // workers
             else:
                 bounds = _shares(indptr, start, stop, workers)
-            wide.wide_stage(workers, pointer, stage, bounds, plan.layout, turned, *middle, *scratch, *tail)
+            wide.wide_stage(workers, pointer, stage, bounds, layout, turned, *middle, *scratch, *tail)
     add_partials(g)
     return G, g[0], math.fsum(losses.tolist())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax.engine import memory, threads
 from fastsoftmax.kernels import gradient, updates
-from fastsoftmax.objective.partition import NONE, partition
+from fastsoftmax.objective.partition import NONE, Workspace, partition
 from fastsoftmax.objective.softmax import SLICE, SoftmaxObjective
 
 Array = NDArray[Any]
@@ -76,7 +76,7 @@ class Descent:
     def _prepare(self) -> None:
         """What `run` needs."""
         workers = min(threads.worker_count(self.step_operations / self.batch * self.micro), self.part.chunks)
-        self.space = self.objective.workspace(self.part, workers, wanted=True)
+        self.space = Workspace(self.objective.kind(self.part, workers, wanted=True))
 
     @property
     def steps(self) -> int:
@@ -113,14 +113,16 @@ class Descent:
     def run(self, order: NDArray[np.int64], rates: NDArray[np.float64], averaging: bool) -> None:
         """All batches of `order`, whose steps have these rates, in calls so short that Ctrl-C is heard between them."""
         part, space, state = self.part, self.space, self.state
-        arguments = space.arguments(gradient.losses, order, self.W, self.b)
+        objective = self.objective
+        head = (objective.layout, order, objective.targets, self.W, self.b, objective.c)
+        pointer = space.pointer(gradient.losses, objective.layout, order, objective.targets)
         now, moments = updates.Step(0.0, 0.0, 0.0, 0.0, 0.0), state[1:5]
         move = (updates.adam if self.adam else updates.sgd)(self.rule, now, 0.0, state.scale, space.G, *moments, self.W)
         for bounds in self._slices(len(rates)):
             gradient.steps(
-                space.workers, *arguments, self.batch, self.micro, part.size, *bounds, part.block, space.G, space.g,
-                NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses, move, self.rule, rates, self.l2,
-                self.share, averaging, state,
+                space.kind.workers, pointer, *head, self.batch, self.micro, part.size, *bounds, part.block, space.G,
+                space.g, NONE, np.zeros(0, self.objective.dtype), *space.scratch, space.losses, move, self.rule, rates,
+                self.l2, self.share, averaging, state,
             )  # fmt: skip
 
     def _slices(self, batches: int) -> Iterator[tuple[int, ...]]:
