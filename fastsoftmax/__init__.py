@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOMES = {
-    "softmax": "functional",
-    "log_softmax": "functional",
-    "logsumexp": "functional",
-    "one_hot": "functional",
-    "cross_entropy": "functional",
-    "cross_entropy_gradient": "functional",
-    "loss_gradient": "functional",
-    "predict_proba": "functional",
+    "softmax": "functional.softmax",
+    "log_softmax": "functional.softmax",
+    "logsumexp": "functional.softmax",
+    "one_hot": "functional.cross_entropy",
+    "cross_entropy": "functional.cross_entropy",
+    "cross_entropy_gradient": "functional.cross_entropy",
+    "loss_gradient": "functional.regression",
+    "predict_proba": "functional.regression",
     "SoftmaxModel": "model",
     "SoftmaxRegression": "estimators.regression",
     "SoftmaxRegressionCV": "estimators.selection",
@@ -74,16 +74,9 @@ if TYPE_CHECKING:
     from fastsoftmax.estimators.regression import SoftmaxRegression
     from fastsoftmax.estimators.selection import SoftmaxRegressionCV
     from fastsoftmax.estimators.sgd import SoftmaxSGDClassifier
-    from fastsoftmax.functional import (
-        cross_entropy,
-        cross_entropy_gradient,
-        log_softmax,
-        logsumexp,
-        loss_gradient,
-        one_hot,
-        predict_proba,
-        softmax,
-    )
+    from fastsoftmax.functional.cross_entropy import cross_entropy, cross_entropy_gradient, one_hot
+    from fastsoftmax.functional.regression import loss_gradient, predict_proba
+    from fastsoftmax.functional.softmax import log_softmax, logsumexp, softmax
     from fastsoftmax.model import SoftmaxModel
     from fastsoftmax.training.trainer import Trainer
     from fastsoftmax.warming import warmup

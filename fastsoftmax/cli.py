@@ -102,6 +102,25 @@ def _print_report(report: dict[str, Any]) -> None:
         print("most frequent confusion: {truth} taken for {predicted}, {count} times".format(**confusion))
 
 
+def _print_epoch(record: dict[str, Any], epochs: int) -> None:
+    print(
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['loss']:.4f}  "
+        f"lr {record['learning_rate']:.4g}  {record['examples_per_second'] / 1e6:.2f} M examples/s",
+        flush=True,
+    )
+
+
+def _print_training(result: dict[str, Any]) -> None:
+    _print_report(result)
+    seconds = result["seconds"]
+    print(f"{result['examples_per_second'] / 1e6:.2f} M examples/s in training")
+    print(
+        f"wall time: import {seconds['import']:.2f} s with load {seconds['load']:.2f} s beside it, "
+        f"compile {seconds['compile']:.2f} s, train {seconds['train']:.2f} s, test {seconds['test']:.2f} s"
+    )
+    print(f"sha256 of the weights {result['sha256']}")
+
+
 def train(args: argparse.Namespace) -> int:
     loading = Background(lambda: _load(args.data))
     from fastsoftmax.files import check_folder
@@ -121,14 +140,7 @@ def train(args: argparse.Namespace) -> int:
     _compile(trainer, X, len(set(y.tolist())))
     compiled = time.perf_counter()
 
-    def line(record: dict[str, Any]) -> None:
-        print(
-            f"epoch {record['epoch']:>{len(str(args.epochs))}}/{args.epochs}  loss {record['loss']:.4f}  "
-            f"lr {record['learning_rate']:.4g}  {record['examples_per_second'] / 1e6:.2f} M examples/s",
-            flush=True,
-        )
-
-    callbacks = [] if args.quiet or args.json else [line]
+    callbacks = [] if args.quiet or args.json else [lambda record: _print_epoch(record, args.epochs)]
     model = trainer.fit(X, y, callbacks=callbacks, checkpoint=args.checkpoint)
     trained = time.perf_counter()
     report = _report(model, X_test, y_test)
@@ -155,13 +167,7 @@ def train(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(result, indent=2))
     else:
-        _print_report(report)
-        print(f"{result['examples_per_second'] / 1e6:.2f} M examples/s in training")
-        print(
-            f"wall time: import {seconds['import']:.2f} s with load {seconds['load']:.2f} s beside it, "
-            f"compile {seconds['compile']:.2f} s, train {seconds['train']:.2f} s, test {seconds['test']:.2f} s"
-        )
-        print(f"sha256 of the weights {result['sha256']}")
+        _print_training(result)
     return 130 if trainer.stopped == "interrupted" else 0
 
 

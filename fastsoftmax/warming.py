@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastsoftmax import functional
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
 from fastsoftmax.defaults import DTYPES
 from fastsoftmax.engine import threads
+from fastsoftmax.functional.cross_entropy import cross_entropy_gradient
+from fastsoftmax.functional.regression import loss_gradient
+from fastsoftmax.functional.softmax import softmax
 from fastsoftmax.objective.partition import PARTIAL_BYTES
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.objective.softmax import MANY, SoftmaxObjective
@@ -120,9 +122,9 @@ def _functions(dtype: np.dtype[Any]) -> None:
     for c in (3, 40):
         Z, y = np.zeros((4, c), dtype), np.zeros(4, np.int64)
         for axis in (0, 1):
-            functional.softmax(Z, axis)
-        functional.cross_entropy_gradient(Z, y)
-        functional.loss_gradient(Z, y, np.zeros((2, c), dtype), l2=1.0)
+            softmax(Z, axis)
+        cross_entropy_gradient(Z, y)
+        loss_gradient(Z, y, np.zeros((2, c), dtype), l2=1.0)
     many = 2 * MANY  # and weights so large that classes own their gradients
     features = PARTIAL_BYTES // 16 // many // dtype.itemsize + 1
     for X in (np.zeros((2, features), kind) for kind in {dtype, np.dtype(np.uint8)}):

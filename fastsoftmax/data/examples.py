@@ -33,7 +33,7 @@ class Examples:
     @classmethod
     def unlabelled(cls, design: Design, c: int) -> "Examples":
         """Rows of which only predictions are wanted."""
-        return cls(design, CheckedTargets.unknown(design.n, c))
+        return cls(design, CheckedTargets.unknown(design.n, c, design.dtype))
 
     def rows(self, index: Array) -> "Examples":
         """Some of the rows, copied."""

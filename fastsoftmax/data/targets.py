@@ -14,7 +14,10 @@ from fastsoftmax.kernels.math import ordered_sum
 
 SUM_TOLERANCE = 1e-3  # of rows of probabilities: float16 ones of 1000 classes are off by 5e-4
 
-UNKNOWN = Targets(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0), 0.0)
+INDEX, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
+NOTHING: dict[Any, NDArray[Any]] = {
+    np.dtype(kind): np.zeros(0, kind) for kind in (np.int64, np.float32, np.float64)
+}  # stands for none
 
 ClassWeight = Mapping[int, float] | str | ArrayLike | None
 
@@ -42,7 +45,7 @@ def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[n
         low, high = int(labels.min()), int(labels.max())
         upto = "non-negative and below 2**63" if n_classes is None else f"in 0..{n_classes - 1} for {n_classes} classes"
         raise ValueError(f"labels must be {upto}, got {low if low < 0 else high}")
-    return np.require(labels, np.int64, ("C", "A"))
+    return labels if labels.dtype == INDEX and labels.flags.carray else np.require(labels, np.int64, ("C", "A"))
 
 
 def _in_range(labels: NDArray[Any], n_classes: int | None) -> bool:
@@ -134,9 +137,9 @@ class CheckedTargets:
         self.total = float(ordered_sum(kernel.weight)) if len(kernel.weight) else float(n)
 
     @classmethod
-    def unknown(cls, n: int, c: int) -> "CheckedTargets":
+    def unknown(cls, n: int, c: int, dtype: np.dtype[Any]) -> "CheckedTargets":
         """Those of rows of which only predictions are wanted."""
-        return cls(UNKNOWN, n, c)
+        return cls(Targets(NOTHING[INDEX], NOTHING[dtype], NOTHING[DOUBLE], 0.0), n, c)
 
     def rows(self, index: NDArray[Any] | slice) -> "CheckedTargets":
         """Those of some of the rows; of a slice, in the same memory."""
@@ -199,18 +202,19 @@ def as_targets(
     TypeError, ValueError
         If something is wrong: the message says what was given and what was expected.
     """
-    if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing <= 1:
+    if not isinstance(label_smoothing, float | Real) or not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
     dtype, array = np.dtype(dtype), as_array(y, "y")
-    labels, soft = np.zeros(0, np.int64), np.zeros((0, n_classes), dtype)
+    labels, soft = NOTHING[INDEX], NOTHING[dtype]
     if array.ndim == 2 and array.shape[1] > 1:
         soft = _as_soft(array, n_classes, dtype)
     else:
         labels = as_labels(array, n_classes)
     if max(len(labels), len(soft)) != n:
         raise ValueError(f"X and y must have the same number of rows, got {n} and {max(len(labels), len(soft))}")
-    weight = np.zeros(0) if sample_weight is None else as_weight(sample_weight, n)
+    weight = NOTHING[DOUBLE] if sample_weight is None else as_weight(sample_weight, n)
     if class_weight is not None:
+        soft = soft.reshape(-1, n_classes)
         per_class = _class_weights(class_weight, _class_totals(labels, soft, n_classes, weight))
         if labels.size:
             per_row = per_class[labels]

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import check_sparse, is_sparse, unmasked
 from fastsoftmax.data.layouts import as_design
-from fastsoftmax.functional import log_softmax, softmax
+from fastsoftmax.functional.softmax import log_softmax, softmax
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective.softmax import SoftmaxObjective
 

@@ -161,10 +161,9 @@ class SoftmaxObjective(Objective):
 
     def _add(self, packed: Array, sums: Array, factor: float, G: Array, g: Array) -> None:
         """What was summed over raw features, as gradients of mapped ones, times a factor, to G and g."""
-        part, kind = self.design.unpack(packed, self.c, self.plan), G.dtype.type
-        total = sums[: self.c]
+        part, total = self.design.unpack(packed, self.c, self.plan), sums[: self.c]
         exact, shift = self.scale * factor, self.shift
-        scale = exact if kind == np.float64 else self.scale.astype(self.dtype) * self.dtype.type(factor)
+        scale = exact if G.dtype == np.float64 else self.scale.astype(self.dtype) * self.dtype.type(factor)
 
         def add(at: slice) -> None:
             if self.shifted:
@@ -175,9 +174,11 @@ class SoftmaxObjective(Objective):
 
         if self.by_feature:
             in_blocks(add, self.m, self.c)
-        else:
+        elif self.shifted:
             add(slice(None))
-        g += total * self.dtype.type(factor) if kind != np.float64 else total.astype(kind) * factor
+        else:
+            G += part * scale
+        g += total * self.dtype.type(factor) if G.dtype != np.float64 else total.astype(G.dtype) * factor
 
     def loss_gradient(
         self, coef: Array, intercept: Array | None, factor: float = 1.0, out: tuple[Array, Array] | None = None

@@ -210,7 +210,7 @@ def test_shapes_alone_decide(data):
     narrow, dense = X[:, :4000], X.toarray()
     assert not isinstance(descent_over(narrow, y, 1), TouchingDescent)  # a dense step is fast as well
     assert not isinstance(descent_over(dense, y, 1), TouchingDescent)
-    shifted = objective_of(as_design(X).mapped(1.0, 0.5), CheckedTargets.unknown(N, C))
+    shifted = objective_of(as_design(X).mapped(1.0, 0.5), CheckedTargets.unknown(N, C, np.dtype(np.float64)))
     assert not touches_few(shifted, 1)
 
 
