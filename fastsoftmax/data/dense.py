@@ -12,6 +12,7 @@ from fastsoftmax.engine import memory
 from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import dense
 
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 Array = NDArray[Any]
 
 
@@ -43,10 +44,10 @@ class Dense(Design):
         self.n, self.m = array.shape
         if self.m == 0:
             raise ValueError(f"X must have at least one feature, got shape {array.shape}")
-        if array.dtype.kind != "f" and array.dtype != np.uint8:
+        if array.dtype.char not in "fdB":
             array = array.astype(np.float64)
         self.X, self.pairs = contiguous(array), float(self.m)
-        self.dtype = np.dtype(np.float64 if self.X.dtype == np.float64 else np.float32)
+        self.dtype = DOUBLE if array.dtype.char == "d" else SINGLE
         self._map(scale, shift)
 
     def read_in_place(self, layout: Any) -> bool:

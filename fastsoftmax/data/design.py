@@ -50,6 +50,14 @@ class Design(abc.ABC):
     scaled: bool
 
     def _map(self, scale: float | ArrayLike, shift: float | ArrayLike) -> None:
+        if type(scale) is float and type(shift) is float and scale == 1.0 and shift == 0.0:
+            self.scale, self.shift, self.shifted, self.scaled = (
+                constant(1.0, self.m),
+                constant(0.0, self.m),
+                False,
+                False,
+            )
+            return
         self.scale, self.shift = per_feature(scale, "scale", self.m), per_feature(shift, "shift", self.m)
         self.shifted = self.shift is not constant(0.0, self.m) and bool(self.shift.any())
         self.scaled = not (self.scale is constant(1.0, self.m) or bool((self.scale == 1).all()))

@@ -13,6 +13,8 @@ from fastsoftmax.data.gate import FLOATS, is_sparse
 
 def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Design:
     """X in the layout that suits it; a design is returned as it is."""
+    if type(X) is np.ndarray:
+        return Dense(X, scale)
     if isinstance(X, Design):
         return X
     return CSR(X, scale) if is_sparse(X) else Dense(X, scale)
@@ -20,8 +22,10 @@ def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Design:
 
 def compute_dtype(wanted: Any, design: Design) -> np.dtype[Any]:
     """float32 or float64, as wanted, or as suits the design."""
+    if wanted is None:
+        return design.dtype
     try:
-        dtype = np.dtype(design.dtype if wanted is None else wanted)
+        dtype: np.dtype[Any] = np.dtype(wanted)
     except TypeError:
         raise TypeError(f"dtype must be float32 or float64, got {wanted!r}") from None
     if dtype not in FLOATS:

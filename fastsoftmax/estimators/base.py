@@ -3,12 +3,12 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -22,6 +22,7 @@ from fastsoftmax.objective.softmax import SoftmaxObjective
 logger = logging.getLogger("fastsoftmax")
 GLANCE = 1 << 14  # entries of X
 Array = NDArray[Any]
+Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 
 def _trusted(X: Any) -> Any:
@@ -42,6 +43,12 @@ def _dtypes(X: Any) -> list[Any]:
         return [np.float32]
     stays = [np.uint8] if not hasattr(X, "dtypes") and common == np.uint8 else []
     return [np.float64, np.float32, *stays]
+
+
+def checking_parameters(fit: Fit) -> Fit:
+    """scikit-learn's decorator of a `fit`, which checks parameters by their constraints; types stay."""
+    decorate: Callable[[Fit], Fit] = _fit_context(prefer_skip_nested_validation=True)
+    return decorate(fit)
 
 
 class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type: ignore[misc]

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
 from fastsoftmax.data.layouts import as_design
-from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose
+from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose, checking_parameters
 from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import NAMES, Penalty
@@ -162,7 +161,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         self.max_iter, self.verbose, self.warm_start, self.n_jobs = max_iter, verbose, warm_start, n_jobs
         self.label_smoothing, self.standardize = label_smoothing, standardize
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checking_parameters
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SoftmaxRegression":
         """Fit to the optimum.
 

@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
 from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design
-from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose
+from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose, checking_parameters
 from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import NAMES
@@ -154,7 +153,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         options = {name: getattr(self, name) for name in names}
         return SoftmaxRegression(**options, class_weight=class_weight, **changes)
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checking_parameters
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> "SoftmaxRegressionCV":
         """Score all strengths on all folds, and fit at the best.
 

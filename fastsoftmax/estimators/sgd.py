@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -15,7 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.defaults import OPTIMIZERS, SCHEDULES
-from fastsoftmax.estimators.base import SoftmaxClassifier
+from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.training.epochs import Progress, Record
 from fastsoftmax.training.trainer import Trainer
@@ -179,7 +178,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         self.n_iter_no_change, self.average, self.warm_start = n_iter_no_change, average, warm_start
         self.random_state, self.verbose = random_state, verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checking_parameters
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SoftmaxSGDClassifier":
         """Train from weights of 0, or with warm_start from where the last call ended.
 
@@ -218,7 +217,7 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             warnings.warn(text, ConvergenceWarning, stacklevel=2)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checking_parameters
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "SoftmaxSGDClassifier":
         """One epoch over these rows, from where the last call ended.
 

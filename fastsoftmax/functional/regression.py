@@ -1,5 +1,6 @@
 """The loss of softmax regression and its gradient in one fused pass; its probabilities."""
 
+import math
 from numbers import Real
 from typing import Any, Literal
 
@@ -109,7 +110,7 @@ def loss_gradient(
     design = as_design(X, scale)
     weights, bias = _check_parameters(coef, intercept, design.m)
     compute = compute_dtype(dtype, design)
-    if not isinstance(l2, Real) or not 0 <= l2 <= np.finfo(np.float64).max:
+    if not isinstance(l2, (float, Real)) or not 0 <= l2 < math.inf:
         raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
     c = len(weights)
     targets = as_targets(y, design.n, c, compute, sample_weight=sample_weight, label_smoothing=label_smoothing)

@@ -54,9 +54,23 @@ class SoftmaxObjective(Objective):
         self.targets = examples.computed_in(self.dtype).targets.kernel
         self.plan = design.arrange(self.dtype, self.c)
         self.layout = design.layout(self.dtype, self.plan)
-        self.pairs, self.smoothing = design.pairs, self.targets.smoothing
-        self.scale, self.shift, self.shifted = design.scale, design.shift, design.shifted
-        self.by_feature, self.labelled = isinstance(design, CSR), len(self.targets.labels) > 0
+        self.pairs, self.shifted, self.by_feature = design.pairs, design.shifted, type(design) is CSR
+
+    @property
+    def scale(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.design.scale
+
+    @property
+    def shift(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.design.shift
+
+    @property
+    def smoothing(self) -> float:  # type: ignore[override]
+        return self.targets.smoothing
+
+    @property
+    def labelled(self) -> bool:  # type: ignore[override]
+        return len(self.targets.labels) > 0
 
     @property
     def x_dtype(self) -> np.dtype[Any]:  # type: ignore[override]
@@ -162,8 +176,13 @@ class SoftmaxObjective(Objective):
     def _add(self, packed: Array, sums: Array, factor: float, G: Array, g: Array) -> None:
         """What was summed over raw features, as gradients of mapped ones, times a factor, to G and g."""
         part, total = self.design.unpack(packed, self.c, self.plan), sums[: self.c]
+        kind = np.float64 if G.dtype == np.float64 else self.dtype.type
+        g += total.astype(kind, copy=False) * kind(factor)
+        if not (self.shifted or self.by_feature or self.design.scaled):
+            G += part * kind(factor)
+            return
         exact, shift = self.scale * factor, self.shift
-        scale = exact if G.dtype == np.float64 else self.scale.astype(self.dtype) * self.dtype.type(factor)
+        scale = exact if kind == np.float64 else self.scale.astype(self.dtype) * kind(factor)
 
         def add(at: slice) -> None:
             if self.shifted:
@@ -174,11 +193,8 @@ class SoftmaxObjective(Objective):
 
         if self.by_feature:
             in_blocks(add, self.m, self.c)
-        elif self.shifted:
-            add(slice(None))
         else:
-            G += part * scale
-        g += total * self.dtype.type(factor) if G.dtype != np.float64 else total.astype(G.dtype) * factor
+            add(slice(None))
 
     def loss_gradient(
         self, coef: Array, intercept: Array | None, factor: float = 1.0, out: tuple[Array, Array] | None = None

@@ -61,10 +61,13 @@ def test_threads_give_equal_bytes(rng, restore_threads, n, m, c):
 @jit_only
 def test_twins_are_both_used(rng, restore_threads, monkeypatch):
     """The serial twin of a small problem and the parallel twin of a large one: what the other tests compare."""
-    called = []
-    for name in ("serial", "parallel"):
-        real = getattr(gradient.sweep, name)
-        monkeypatch.setattr(gradient.sweep, name, lambda *a, real=real, name=name: called.append(name) or real(*a))
+    called, real = [], jit.Driver._entry
+
+    def entry(driver, many, args):
+        called.append("parallel" if many else "serial")
+        return real(driver, many, args)
+
+    monkeypatch.setattr(jit.Driver, "_entry", entry)
     fs.set_num_threads(2)
     expected = ["serial", "parallel"] if fs.get_num_threads() > 1 else ["serial", "serial"]
     for n in (10, 4000):
@@ -438,3 +441,28 @@ def test_cache_folder(monkeypatch):
     monkeypatch.delenv("FASTSOFTMAX_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "xdg")
     assert sys.platform != "linux" or cache.cache_folder() == Path("/xdg/fastsoftmax")
+
+
+@jit_only
+def test_a_driver_is_found_by_its_chunk(rng, checked_drivers):
+    """One entry a chunk and twin, and types that do not follow from those of the chunk are found out by the check."""
+    X, y = rng.standard_normal((20, 3)), rng.integers(0, 3, 20)
+    args = []
+    real = gradient.sweep.__class__.__call__
+
+    def record(self, *given):
+        args.append((self, given))
+        return real(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jit.Driver, "__call__", record)
+        fs.loss_gradient(X, y, np.zeros((3, 3)))
+        fs.loss_gradient(X[:7], y[:7], np.zeros((3, 3)))
+    driver, given = args[0]
+    assert driver is gradient.sweep
+    assert args[1][1][1] is given[1]
+    assert (given[1], False) in driver.entries
+    wrong = list(given)
+    wrong[-1] = wrong[-1].astype(np.float32)
+    with pytest.raises(AssertionError, match="do not follow"):
+        driver(*wrong)

@@ -113,8 +113,8 @@ for at_end[0] in (True, False):
     fs.loss_gradient(wide, [0, 1, 2] * 3, put(np.zeros((3, 40_001))))
 print(count)
 if len(sys.argv) > 1:
-    memory(10)[10 - 11 if sys.argv[1] == "before" else PAGE :]
-    address = memory(PAGE).ctypes.data + (-1 if sys.argv[1] == "before" else PAGE)
+    pages(10)[10 - 11 if sys.argv[1] == "before" else PAGE :]
+    address = pages(PAGE).ctypes.data + (-1 if sys.argv[1] == "before" else PAGE)
     ctypes.c_char.from_address(address).value
 """
 

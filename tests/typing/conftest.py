@@ -1,0 +1,3 @@
+"""What is here for a type checker is never run."""
+
+collect_ignore = ["uses.py"]
