@@ -208,6 +208,13 @@ def starts() -> None:
         print(f"| Ctrl-C in {work} | {CtrlC().track_latency(work):.3f} s |", flush=True)
 
 
+def calls() -> None:
+    """What a call costs beside its work: a file of their own."""
+    import compare_calls
+
+    compare_calls.main()
+
+
 PARTS = {
     "pass": passes,
     "softmax": softmaxes,
@@ -216,6 +223,7 @@ PARTS = {
     "memory": memory,
     "fits": fits,
     "starts": starts,
+    "calls": calls,
 }
 
 

@@ -6,6 +6,7 @@ One process, the calls taking turns, warm; medians in microseconds. PyTorch is l
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -14,10 +15,9 @@ import numba
 import numpy as np
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from suite.gate import recorded
 
 import fastsoftmax as fs
-from fastsoftmax.engine.jit import Driver
-from fastsoftmax.kernels import gradient
 
 ROUNDS, CALLS = 15, 300
 
@@ -35,24 +35,6 @@ def medians(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return {name: float(np.median(t)) for name, t in times.items()}
 
 
-def recorded(driver: Driver, call: Callable[[], Any]) -> tuple[Any, ...]:
-    """The arguments with which a call calls a driver."""
-    seen: list[tuple[Any, ...]] = []
-    original = Driver.__call__
-
-    def record(self: Driver, *args: Any) -> Any:
-        if self is driver:
-            seen.append(args)
-        return original(self, *args)
-
-    Driver.__call__ = record  # type: ignore[method-assign]
-    try:
-        call()
-    finally:
-        Driver.__call__ = original  # type: ignore[method-assign]
-    return seen[0]
-
-
 def arrays(args: Any) -> list[Any]:
     """Those among arguments, and within tuples."""
     return [a for arg in args for a in (arg if isinstance(arg, tuple) else (arg,)) if isinstance(a, np.ndarray)]
@@ -61,16 +43,14 @@ def arrays(args: Any) -> list[Any]:
 def driver_call() -> dict[str, Callable[[], Any]]:
     """A sweep over one row of one feature, and an empty dispatcher with as many array arguments."""
     X, y, coef = np.zeros((1, 1)), [0], np.zeros((2, 1))
-    args = recorded(gradient.sweep, lambda: fs.loss_gradient(X, y, coef))
+    driver, args = recorded(lambda: fs.loss_gradient(X, y, coef))
     given = arrays(args)
     names = ", ".join(f"a{i}" for i in range(len(given)))
     made: dict[str, Any] = {}
     exec(f"def empty({names}): pass", made)
     empty = numba.njit(made["empty"])
-    return {
-        "a driver, 1 row": lambda: gradient.sweep(*args),
-        f"an empty dispatcher, {len(given)} arrays": lambda: empty(*given),
-    }
+    title = f"an empty dispatcher, {len(given)} arrays"
+    return {"a driver, 1 row": lambda: driver(*args), title: lambda: empty(*given)}
 
 
 def main() -> None:
@@ -84,7 +64,7 @@ def main() -> None:
     labels = np.arange(64) % 10
     ours.fit(wide, labels)
     theirs.fit(wide, labels)
-    sweep = recorded(gradient.sweep, lambda: model.predict(wide))
+    sweep, args = recorded(lambda: model.predict(wide))
     calls: dict[str, Callable[[], Any]] = driver_call() | {
         "fs.softmax (8, 5)": lambda: fs.softmax(Z),
         "scipy.special.softmax (8, 5)": lambda: softmax(Z, axis=-1),
@@ -92,7 +72,7 @@ def main() -> None:
         "SoftmaxModel.predict_proba (1, 784)": lambda: model.predict_proba(one),
         "SoftmaxModel.predict (64, 784)": lambda: model.predict(wide),
         "fs.predict_proba (64, 784)": lambda: fs.predict_proba(wide, weights, intercept),
-        "the driver's call in these two": lambda: gradient.sweep(*sweep),
+        "the driver's call in these two": lambda: sweep(*args),
         "SoftmaxRegression.predict_proba (1, 784)": lambda: ours.predict_proba(one),
         "LogisticRegression.predict_proba (1, 784)": lambda: theirs.predict_proba(one),
     }
@@ -107,7 +87,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import warnings
-
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # fits that end after one iteration
     main()

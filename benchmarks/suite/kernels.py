@@ -75,3 +75,24 @@ class Memory:
 
     def track_loss_gradient(self, *args: str) -> int:
         return peak_beyond(lambda: fs.loss_gradient(*self.data, out=self.out))
+
+
+class Predictions:
+    """Resident memory that an estimator takes to predict, and to score, a million rows of a thousand classes."""
+
+    unit = "bytes"
+
+    def setup(self) -> None:
+        rng = np.random.default_rng(0)
+        self.X, self.y = rng.standard_normal((1_000_000, 16), dtype=np.float32), np.arange(1_000_000) % 1000
+        self.model = fs.SoftmaxRegression()
+        self.model.classes_, self.model.n_features_in_ = np.arange(1000), 16
+        self.model.coef_ = rng.standard_normal((1000, 16), dtype=np.float32)
+        self.model.intercept_ = np.zeros(1000, np.float32)
+        self.model.predict(self.X[:1000])
+
+    def track_predict(self) -> int:
+        return peak_beyond(lambda: self.model.predict(self.X))
+
+    def track_score(self) -> int:
+        return peak_beyond(lambda: self.model.score(self.X, self.y))

@@ -74,12 +74,6 @@ class Design(abc.ABC):
         """Of weights that are fitted to it: that of X, or float64 for integers."""
         return np.dtype(np.float32 if self.arrays()[0].dtype == np.float32 else np.float64)
 
-    def in_double(self) -> "Design":
-        """The same X, to be computed with in float64."""
-        other = self.mapped(self.scale, self.shift)
-        other.dtype = np.dtype(np.float64)
-        return other
-
     @abc.abstractmethod
     def rows(self, index: Array) -> "Design":
         """Some of the rows, copied."""
