@@ -17,9 +17,9 @@ from fastsoftmax.engine import threads
 from fastsoftmax.functional.cross_entropy import cross_entropy_gradient
 from fastsoftmax.functional.regression import loss_gradient
 from fastsoftmax.functional.softmax import softmax
-from fastsoftmax.objective.partition import PARTIAL_BYTES
+from fastsoftmax.objective.partition import MANY, PARTIAL_BYTES
 from fastsoftmax.objective.problem import Problem
-from fastsoftmax.objective.softmax import MANY, SoftmaxObjective
+from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.solvers import SOLVERS, minimise, preconditioners
 from fastsoftmax.training.trainer import Trainer
 

@@ -16,7 +16,7 @@ SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 Array = NDArray[Any]
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(256, typed=True)
 def _arranged(m: int, itemsize: int, c: int) -> Arrangement:
     """A row of weights is m filled up to whole vectors. A block's X, converted, takes 208 KB, its logits 256."""
     lanes = LANE_BYTES // itemsize

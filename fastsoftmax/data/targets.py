@@ -34,6 +34,8 @@ def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[n
         If a label is out of range, or the shape is another.
     """
     labels = as_array(y, name)
+    if not labels.dtype.isnative:
+        labels = labels.astype(labels.dtype.newbyteorder("="))
     if labels.size == 0 and labels.ndim == 1:
         labels = labels.astype(np.int64)  # an empty list is of floats
     if labels.dtype.kind not in "iub":
@@ -50,10 +52,12 @@ def as_labels(y: ArrayLike, n_classes: int | None, name: str = "y") -> NDArray[n
 
 
 def _in_range(labels: NDArray[Any], n_classes: int | None) -> bool:
-    """Whether labels are from 0 to n_classes - 1, by one look: as unsigned numbers negative ones are large."""
+    """Whether labels are from 0 to n_classes - 1, by one look: as unsigned numbers negative ones are the largest."""
+    limit = 1 << 63 if n_classes is None else n_classes
     if labels.dtype in UNSIGNED:
+        limit = min(limit, 1 << (8 * labels.itemsize - 1))
         labels = labels.view(UNSIGNED[labels.dtype])
-    return int(labels.max()) < (1 << 63 if n_classes is None else n_classes)
+    return int(labels.max()) < limit
 
 
 def _as_soft(y: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> NDArray[Any]:

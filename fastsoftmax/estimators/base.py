@@ -21,6 +21,7 @@ from fastsoftmax.objective.softmax import SoftmaxObjective
 
 logger = logging.getLogger("fastsoftmax")
 GLANCE = 1 << 14  # entries of X
+BLOCK = 1 << 22  # logits at a time
 Array = NDArray[Any]
 Fit = TypeVar("Fit", bound=Callable[..., Any])
 
@@ -109,6 +110,9 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
     def predict(self, X: Any) -> Array:
         """The most probable class of each row; of equals the first. Block by block: no (n, c) array is made.
 
+        Logits are summed in another order than by `decision_function`: where two are equal but for rounding, the larger
+        of its scores may be the other's.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n, m)
@@ -118,11 +122,15 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         ndarray of shape (n,)
             Entries of `classes_`.
         """
-        self._check_fitted()
-        if is_sparse(self.coef_):
-            return np.asarray(super().predict(X))
-        objective, coef, intercept = self._objective(X)
-        return np.asarray(self.classes_[objective.predict(coef, intercept)])
+        X, best = self._validated(X), np.zeros(0, np.int64)
+        if self._multiplies(X):
+            step = max(1, BLOCK // len(self.classes_))
+            parts = [self._logits(X[start : start + step]).argmax(1) for start in range(0, X.shape[0], step)]
+            best = np.concatenate([best, *parts])
+        else:
+            objective, coef, intercept = self._objective(X)
+            best = objective.predict(coef, intercept)
+        return np.asarray(self.classes_[best])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy: the share of rows, by weight, whose class is predicted.
@@ -151,10 +159,10 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         Returns
         -------
         ndarray of shape (n, c)
-            In the order of `classes_`; float32 where X and `coef_` are, else float64.
+            In the order of `classes_`; float32 where `coef_` is and X is float32, float16 or uint8, else float64.
         """
-        self._check_fitted()
-        if is_sparse(self.coef_):
+        X = self._validated(X)
+        if self._multiplies(X):
             return softmax(self._logits(X))
         objective, coef, intercept = self._objective(X)
         return objective.predict_proba(coef, intercept)
@@ -171,30 +179,31 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         ndarray of shape (n, c)
             In the order of `classes_`.
         """
-        check_is_fitted(self)
-        return log_softmax(self._logits(X))
-
-    def _logits(self, X: Any) -> Array:
-        scores = self.decision_function(X)
-        return np.stack([np.zeros_like(scores), scores], 1) if scores.ndim == 1 else scores
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "coef_"):
-            check_is_fitted(self)
+        return log_softmax(self._logits(self._validated(X)))
 
     def _validated(self, X: Any) -> Any:
         """As scikit-learn checks it; a few rows of a plain array by a look, for its own takes 100 us."""
-        known = getattr(self, "n_features_in_", None)
-        if (
-            type(X) is np.ndarray and X.dtype.char in "fd" and X.dtype.isnative and X.shape[1:] == (known,)
-            and 0 < X.size <= GLANCE and not hasattr(self, "feature_names_in_") and np.isfinite(X).all()
-        ):  # fmt: skip
+        if not hasattr(self, "coef_"):
+            check_is_fitted(self)
+        known = getattr(self, "n_features_in_", None), hasattr(self, "feature_names_in_")
+        plain = type(X) is np.ndarray and X.dtype.char in "fd" and X.dtype.isnative and 0 < X.size <= GLANCE
+        if plain and known == (X.shape[-1], False) and X.ndim == 2 and np.isfinite(X).all():
             return X
         return validate_data(self, _trusted(X), accept_sparse="csr", reset=False)
 
+    def _multiplies(self, X: Any) -> bool:
+        """Whether a product is better than a pass: of sparse weights, and of few entries, which touch few weights."""
+        return is_sparse(self.coef_) or (is_sparse(X) and X.nnz < X.shape[1])
+
+    def _logits(self, X: Any) -> Array:
+        """Of all classes (n, c), of two the first 0, by a product with X, which was checked."""
+        scores = X @ self.coef_.T
+        scores = (scores.toarray() if is_sparse(scores) else np.asarray(scores)) + self.intercept_
+        return np.concatenate([np.zeros_like(scores), scores], 1) if scores.shape[1] == 1 else scores
+
     def _objective(self, X: Any) -> tuple[SoftmaxObjective, Array, Array]:
-        """X, checked, to be predicted; and weights (c, m) and intercepts (c,) of all classes: of two the first is 0."""
-        design, coef = as_design(self._validated(X)), self.coef_
+        """X, which was checked, to be predicted; weights (c, m) and intercepts (c,) of all classes."""
+        design, coef = as_design(X), self.coef_
         intercept = np.broadcast_to(self.intercept_, len(coef)).astype(coef.dtype, copy=False)
         if len(coef) == 1:
             coef, intercept = np.concatenate([np.zeros_like(coef), coef]), np.append(0, intercept).astype(coef.dtype)

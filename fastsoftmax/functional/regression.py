@@ -1,6 +1,6 @@
 """The loss of softmax regression and its gradient in one fused pass; its probabilities."""
 
-import math
+import sys
 from numbers import Real
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from fastsoftmax.engine import memory
 from fastsoftmax.functional.checks import Floats, as_logits, check_out, check_reduction, mean_factor
 from fastsoftmax.kernels.math import sum_of_squares
 from fastsoftmax.objective.softmax import SoftmaxObjective
+
+LARGEST = sys.float_info.max
 
 
 def _check_parameters(coef: ArrayLike, intercept: ArrayLike | None, m: int) -> tuple[Floats, Floats | None]:
@@ -110,7 +112,7 @@ def loss_gradient(
     design = as_design(X, scale)
     weights, bias = _check_parameters(coef, intercept, design.m)
     compute = compute_dtype(dtype, design)
-    if not isinstance(l2, (float, Real)) or not 0 <= l2 < math.inf:
+    if not isinstance(l2, (float, Real)) or not 0 <= l2 <= LARGEST:
         raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
     c = len(weights)
     targets = as_targets(y, design.n, c, compute, sample_weight=sample_weight, label_smoothing=label_smoothing)

@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     scratch: tuple[memory.Places, int]
 
 
-@functools.lru_cache(256, typed=True)  # an axis of 1.0 is none
+@functools.lru_cache(256, typed=True)
 def _plan(shape: tuple[int, ...], axis: int | None, dtype: np.dtype[Any], workers: int) -> Plan:
     axis = _check_axis(axis, shape)
     size = math.prod(shape)
@@ -64,10 +64,9 @@ def _normalise(Z: ArrayLike, axis: int | None, out: Floats | None, mode: int, ke
     """One of the three functions of `kernels.softmax` over any axis of any array, or over all of them."""
     logits = as_logits(Z)
     shape, dtype, size = logits.shape, logits.dtype, logits.size
-    try:
-        plan = _plan(shape, axis, dtype, threads.worker_count(10.0 * size))
-    except TypeError:  # of an axis that has no hash
-        plan = _plan(shape, _check_axis(axis, shape), dtype, 1)
+    if axis is not None and type(axis) is not int:
+        axis = _check_axis(axis, shape)
+    plan = _plan(shape, axis, dtype, threads.worker_count(10.0 * size))
     shape_out = (plan.kept if keepdims else plan.reduced) if mode == sm.LOGSUMEXP else shape
     result = np.empty(shape_out, dtype) if out is None else check_out(out, shape, dtype)
     if result.size == 0:

@@ -38,7 +38,9 @@ class Curvature(abc.ABC):
 
 
 class Objective(abc.ABC):
-    """Sums over n rows with m features and targets of c classes. Nothing outside of `objective/` walks rows.
+    """Sums over n rows with m features and targets of c classes, wherever the rows are.
+
+    Who asks sees rows in samples and in blocks alone, both in memory; a trainer's steps have kernels of their own.
 
     Shapes, fixed once: coef (c, m) and intercept (c,) act on the mapped features (x - shift) * scale; gradients have
     the same shapes; all are C-contiguous, or coef and its gradient F-contiguous where `by_feature`. A row weighs s_i.
@@ -51,12 +53,14 @@ class Objective(abc.ABC):
     total : float
         S, the sum of the weights s_i.
     dtype : dtype
-        Of the computation, float32 or float64, and of `predict_proba`, samples' Gram matrices and moments.
-    x_dtype : dtype
-        Of X as it is stored.
+        Of the computation, float32 or float64, and of `predict_proba` and Gram matrices.
+    x_dtype, stored_dtype : dtype
+        Of X as it is stored, and of weights that are fitted: that of X, or float64 for integers.
     scale, shift : ndarray of shape (m,), float64
     shifted : bool
         Whether any shift is not 0.
+    in_memory : bool
+        Whether all rows are: then it is a SoftmaxObjective.
     by_feature : bool
         Whether vectors of parameters are better laid out feature by feature, as where X is sparse.
     pairs : float
@@ -73,18 +77,15 @@ class Objective(abc.ABC):
     total: float
     dtype: np.dtype[Any]
     x_dtype: np.dtype[Any]
+    stored_dtype: np.dtype[Any]
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
     shifted: bool
+    in_memory: bool
     by_feature: bool
     pairs: float
     smoothing: float
     labelled: bool
-
-    @property
-    def stored_dtype(self) -> np.dtype[Any]:
-        """Of weights that are fitted: that of X, or float64 for integers."""
-        return np.dtype(np.float32 if self.x_dtype == np.float32 else np.float64)
 
     @property
     def operations(self) -> float:

@@ -11,8 +11,8 @@ import numpy as np
 
 from fastsoftmax.engine.vectors import total
 from fastsoftmax.objective.base import Array
+from fastsoftmax.objective.partition import MANY
 from fastsoftmax.objective.problem import Problem
-from fastsoftmax.objective.softmax import MANY
 
 
 def gap(problem: Problem, theta: Array, value: float, gradient: Array) -> float:

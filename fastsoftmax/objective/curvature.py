@@ -33,14 +33,15 @@ class PointCurvature(Curvature):
     """
 
     def __init__(self, objective: "SoftmaxObjective", coef: Array, intercept: Array | None) -> None:
-        self.objective, self.coef, self.intercept = objective, coef, intercept
+        self.coef, self.intercept = coef, intercept
         row = objective.c * objective.dtype.itemsize
-        self.held = objective.predict_proba(coef, intercept) if objective.n * row <= HELD else None
-        self.rows = objective.n if self.held is not None else max(1, BLOCK // row)
+        few = objective.n * row <= HELD or objective.wide_sparse  # of which each block would take all weights
+        self.held = objective.predict_proba(coef, intercept) if few else None
+        self.parts = [*objective.blocks(objective.n if few else max(1, BLOCK // row))]
 
     def blocks(self) -> "Iterator[tuple[SoftmaxObjective, Array]]":
-        for block in self.objective.blocks(self.rows):
-            yield block, block.predict_proba(self.coef, self.intercept) if self.held is None else self.held
+        for part in self.parts:
+            yield part, part.predict_proba(self.coef, self.intercept) if self.held is None else self.held
 
     def hessp(self, coef: Array, intercept: Array | None, factor: float, out: tuple[Array, Array]) -> None:
         for block, proba in self.blocks():
@@ -54,7 +55,5 @@ class PointCurvature(Curvature):
             weights = -p[q]
             weights[k == q] = others(proba)[-r:]
             weights *= p[k]
-            if len(block.weight):
-                weights = weights * block.weight
-            total = total + block.grams(weights, intercept)
+            total = total + block.grams(block.weighed(weights), intercept)
         return np.asarray(total)

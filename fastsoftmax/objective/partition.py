@@ -13,6 +13,7 @@ from fastsoftmax.engine import jit, memory
 from fastsoftmax.kernels.cross_entropy import Targets
 
 PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
+MANY = 64  # classes, from which they may own their gradients
 MAX_CHUNKS = 64  # each clears and adds a partial gradient
 KEPT_BYTES, KEPT = 1 << 18, 16  # workspaces that each thread keeps for its next small calls
 NONE = np.zeros(0, np.int64)
@@ -39,7 +40,7 @@ class Partition(NamedTuple):
     length: int  # entries of the weights
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(256, typed=True)
 def partition(plan: Arrangement, dtype: np.dtype[Any], rows: int) -> Partition:
     """The partition of `rows` rows, by shapes alone."""
     chunks = chunk_count(rows, plan.block, plan.length * dtype.itemsize)

@@ -5,14 +5,16 @@ is sparse, then the intercept (r,) if there is one. r = c; or 1 for two classes,
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastsoftmax.engine.vectors import in_blocks, total
 from fastsoftmax.objective.base import Array, Objective
 from fastsoftmax.objective.columns import Columns, columns_of
-from fastsoftmax.objective.softmax import SoftmaxObjective
+
+if TYPE_CHECKING:
+    from fastsoftmax.objective.softmax import SoftmaxObjective
 
 
 def operations(objective: Objective) -> float:
@@ -237,29 +239,21 @@ class Problem:
     # ---- over a sample: rows in memory
 
     @property
-    def in_memory(self) -> bool:
-        """Whether all rows are."""
-        return isinstance(self.objective, SoftmaxObjective)
-
-    @property
-    def sample(self) -> SoftmaxObjective:
+    def sample(self) -> "SoftmaxObjective":
         """The objective, whose rows are in memory."""
-        assert isinstance(self.objective, SoftmaxObjective), "what is not in memory is looked at in a sample"
-        return self.objective
+        assert self.objective.in_memory, "what is not in memory is looked at in a sample"
+        return self.objective  # type: ignore[return-value]
 
-    def blocks(self, weights: Array, penalty: bool = True) -> Array:
-        """sum_i w_ki x_i x_i' / S (K, M, M), on and above the diagonals, plus the l2 penalty."""
-        H = self.sample.grams(self.row_weights(weights), self.fit_intercept)
+    def blocks(self, weights: Array) -> Array:
+        """sum_i w_ki s_i x_i x_i' / S (K, M, M), on and above the diagonals; weights (K, n)."""
+        H = self.sample.grams(self.sample.weighed(weights), self.fit_intercept)
         H *= self.dtype.type(1 / self.total)
-        if penalty:
-            diagonal = np.arange(self.m)
-            H[:, diagonal, diagonal] += self.penalty2.astype(self.dtype)
         return H
 
     def moments_at(self, theta: Array) -> tuple[Array, Array, Array]:
         """sum_i w_ik (r,), and times x_ij and x_ij^2 (r, m), over S; w_ik = s_i p_ik (1 - p_ik) at theta."""
         p = self.probabilities(theta)[:, -self.r :]
-        weights = self.row_weights((p * (1 - p)).T).astype(p.dtype, copy=False)
+        weights = self.sample.weighed((p * (1 - p)).T).astype(p.dtype, copy=False)
         sums = weights.sum(1, dtype=np.float64), *self.sample.weighted(weights)
         share, first, second = (part / self.total for part in sums)
         return share, first, second
@@ -268,11 +262,6 @@ class Problem:
         """sum_i w_i x_i x_i' / S over some of the rows, on and above the diagonal."""
         H: Array = self.objective.rows(rows).grams((weights / self.total)[None], self.fit_intercept)[0]
         return H
-
-    def row_weights(self, weights: Array) -> Array:
-        """Weights of rows, times those that the data have."""
-        own = self.sample.weight
-        return np.asarray(weights * own) if len(own) else weights
 
     def priors(self) -> Array:
         """The share of each class."""

@@ -19,6 +19,7 @@ from fastsoftmax.objective.base import Narrower, Objective
 from fastsoftmax.objective.curvature import PointCurvature
 from fastsoftmax.objective.grams import grams
 from fastsoftmax.objective.partition import (
+    MANY,
     NONE,
     PARTIAL_BYTES,
     Kind,
@@ -32,7 +33,6 @@ from fastsoftmax.objective.turned import turned_moments
 
 SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
 SLICE_BYTES = 32 << 20  # of X, where it comes from a disk
-MANY = 64  # classes
 Array = NDArray[Any]
 
 
@@ -45,6 +45,8 @@ class SoftmaxObjective(Objective):
     dtype : dtype, optional
         Of the computation, float32 or float64; by default float64 for X in float64, else float32.
     """
+
+    in_memory = True
 
     def __init__(self, examples: Examples, dtype: Any = None) -> None:
         design = examples.design
@@ -77,9 +79,17 @@ class SoftmaxObjective(Objective):
         return self.design.arrays()[0].dtype
 
     @property
+    def stored_dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        return self.design.stored_dtype
+
+    @property
     def weight(self) -> Array:
         """Those of the rows (n,), or (0,) where all are 1."""
         return np.asarray(self.targets.weight)
+
+    def weighed(self, values: Array) -> Array:
+        """Values (..., n) times the weights of the rows."""
+        return np.asarray(values * self.weight) if len(self.weight) else values
 
     # ---- others like it
 

@@ -146,11 +146,11 @@ def class_blocks(problem: Problem, theta: Array, operations: float | None = None
     p, share = part.probabilities(theta)[:, -problem.r :], problem.total / part.total
     count = max(WEIGHTY * M, int((operations or CHEAP) / (problem.r * M * M)))
     if len(looked_at) <= TOGETHER * count:
-        return part.blocks(np.ascontiguousarray((p * (1 - p)).T), penalty=False)
+        return part.blocks(np.ascontiguousarray((p * (1 - p)).T))
     H, shares = np.empty((problem.r, M, M), problem.dtype), np.empty(problem.r)
     for k in range(problem.r):
         column = p[:, k].astype(np.float64)
-        every = part.row_weights(column * (1 - column)) * share
+        every = part.sample.weighed(column * (1 - column)) * share
         rows, weights = weighty_rows(every, count)
         H[k], shares[k] = problem.gram_of(looked_at[rows], weights), every.sum() / problem.total
     floored(problem, H, shares * UNSEEN)

@@ -140,7 +140,7 @@ def after(hessian: Hessian, d: Array) -> tuple[float, Array]:
         q, cut = proba * np.maximum(relative, 0), (relative < 0).any(1)
         q[cut] /= q[cut].sum(1, keepdims=True)
         each = -(q * np.log(np.where(q > 0, q, 1))).sum(1)
-        entropy += float((each * block.weight if len(block.weight) else each).sum())
+        entropy += float(block.weighed(each).sum())
         missing = proba * np.maximum(MARGIN - relative, 0)  # what one class lacks the others have too much of
         hidden += missed(problem, block, missing + q * missing.sum(1, keepdims=True))
     return entropy, hidden
@@ -183,8 +183,7 @@ def missed(problem: Problem, block: SoftmaxObjective, missing: Array) -> Array:
     """At least the sums over rows of probabilities (n, c) that miss times |features|, (r, M), over S."""
     if not missing.any():
         return np.zeros((problem.r, problem.m + problem.fit_intercept))
-    weights = np.ascontiguousarray(missing.T[-problem.r :])
-    weights = (weights * block.weight if len(block.weight) else weights) / problem.total
+    weights = block.weighed(np.ascontiguousarray(missing.T[-problem.r :])) / problem.total
     each, squares = weights.sum(1)[:, None], block.weighted(weights)[1]
     rounding = 1e-14 * each * (block.shift * block.scale) ** 2  # of squares of sparse features less their shift
     sums = np.sqrt(each * (np.maximum(squares, 0) + rounding))  # by Cauchy and Schwarz

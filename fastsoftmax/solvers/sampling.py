@@ -87,7 +87,7 @@ def even(problem: Problem, gradient: Array, tol: float) -> bool:
 
 def part_of(problem: Problem, rows: int) -> Problem:
     """The problem over so many of its rows, with the same penalties."""
-    if rows == problem.n and problem.in_memory:
+    if rows == problem.n and problem.objective.in_memory:
         return problem
     return problem.subsample(spaced(problem.n, rows)).like(l1=problem.l1, l2=problem.l2)
 
@@ -98,7 +98,7 @@ def mean_gram(problem: Problem) -> Array:
     if key not in problem.cache:
         rows = rows_for(problem)
         ones = np.ones((1, rows), problem.dtype)
-        problem.cache[key] = part_of(problem, rows).blocks(ones, penalty=False)[0]
+        problem.cache[key] = part_of(problem, rows).blocks(ones)[0]
     return np.asarray(problem.cache[key])
 
 

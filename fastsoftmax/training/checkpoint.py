@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax import files
 from fastsoftmax.data.examples import Examples
+from fastsoftmax.objective.base import spaced
 
 FORMAT, VERSION = "fastsoftmax.checkpoint", "1"
 WHOLE = 256 << 20  # bytes of X, up to which all of it is what it is known by
@@ -40,7 +41,7 @@ def fingerprint(examples: Examples) -> str:
     design, targets = examples.design, examples.targets
     size = sum(array.nbytes for array in design.arrays())
     count = design.n if size <= WHOLE else max(1, design.n * WHOLE // size)
-    rows = design if count == design.n else design.rows(np.arange(count) * design.n // count)
+    rows = design if count == design.n else design.rows(spaced(design.n, count))
     digest = hashlib.sha256(repr((design.n, design.m, examples.c, targets.kernel.smoothing)).encode())
     for array in (*rows.arrays(), rows.scale, rows.shift, *targets.kernel[:3]):
         digest.update(repr((array.dtype, array.shape)).encode())

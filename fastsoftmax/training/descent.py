@@ -50,8 +50,8 @@ class Descent:
         fit_intercept: bool,
         average: bool,
     ) -> None:
-        self.objective, self.rule, self.batch, self.micro = objective, rule, batch, micro
-        self.share, self.l2, self.adam = share, l2, adam
+        self.objective, self.rule, self.batch, self.micro = objective, rule, int(batch), int(micro)
+        self.share, self.l2, self.adam = float(share), float(l2), adam
         c, dtype = objective.c, objective.dtype
         self.part = partition(objective.plan, dtype, micro)
         row = 4.0 * self.part.classes * objective.pairs

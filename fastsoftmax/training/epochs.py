@@ -75,8 +75,8 @@ class Run:
         weight = examples.targets.kernel.weight
         self.total = float(ordered_sum(weight[rows])) if len(weight) else float(len(rows))
         full = trainer.optimizer == "gd"
-        self.micro = len(rows) if full else min(trainer.batch_size, len(rows))
-        self.batch = len(rows) if full else min(self.micro * trainer.accumulate_steps, len(rows))
+        self.micro = len(rows) if full else min(int(trainer.batch_size), len(rows))
+        self.batch = len(rows) if full else min(self.micro * int(trainer.accumulate_steps), len(rows))
         self.per_epoch = -(-len(rows) // self.batch)
         adam = trainer.optimizer == "adam"
         momentum = 0.0 if adam else float(trainer.momentum)

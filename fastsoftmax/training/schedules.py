@@ -76,5 +76,5 @@ def learning_rates(schedule: Schedule, rate: float, start: int, stop: int, steps
     [0.1, 0.0854, 0.05, 0.0146]
     """
     if callable(schedule):
-        return rate * np.array([float(schedule(t, steps)) for t in range(start, stop)])
-    return rate * SCHEDULES[schedule](np.arange(start, stop, dtype=np.float64), steps, per_epoch)
+        return float(rate) * np.array([float(schedule(t, steps)) for t in range(start, stop)], np.float64)
+    return float(rate) * SCHEDULES[schedule](np.arange(start, stop, dtype=np.float64), steps, per_epoch)

@@ -1,12 +1,9 @@
 """The seam, over rows in memory: what it answers is what NumPy says, in pieces and whole."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastsoftmax import SoftmaxRegression
 from fastsoftmax.data.targets import as_targets
 from fastsoftmax.objective import curvature
 from fastsoftmax.objective.base import Objective, spaced
@@ -94,24 +91,3 @@ def test_other_compute_types_keep_the_digits_of_probabilities(rng):
     again = objective.computed_in(np.float64)
     np.testing.assert_array_equal(again.targets.soft, as_targets(Y, 20, 3, np.float64).kernel.soft)
     assert again.computed_in(np.float64) is again
-
-
-def test_predictions_of_an_estimator_take_memory_for_blocks(rng):
-    """Of 4000 rows and 1000 classes probabilities would take 32 MB."""
-    n, m, c = 4000, 16, 1000
-    X, y = rng.standard_normal((n, m)), np.arange(n) % c
-    model = SoftmaxRegression()
-    model.classes_, model.n_features_in_ = np.arange(c), m
-    model.coef_, model.intercept_ = rng.standard_normal((c, m)), rng.standard_normal(c)
-    wanted = (X @ model.coef_.T + model.intercept_).argmax(1)
-    model.predict(X[:10])
-    tracemalloc.start()
-    try:
-        found = model.predict(X)
-        score = model.score(X, y)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 4e6
-    np.testing.assert_array_equal(found, wanted)
-    assert score == pytest.approx((wanted == y).mean())

@@ -3,6 +3,7 @@
 import _thread
 import itertools
 import logging
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -448,3 +449,14 @@ def test_large_gradient_descent_is_sliced(rng, monkeypatch):
         calls.clear()
         fs.Trainer(1, optimizer="gd").fit(X, y)
         assert calls.count(gradient.steps) == expected
+
+
+def test_sizes_of_any_integer_and_rates_of_any_number(rng):
+    """Numbers of other kinds change no bit, of this fit and of those that follow."""
+    X, y = rng.standard_normal((500, 1040)).astype(np.float32), np.arange(500) % 3
+    wanted = fs.Trainer(1, 64, accumulate_steps=2, learning_rate=0.125).fit(X, y).sha256()
+    for kind in (np.int16, np.uint8, np.int64):
+        trainer = fs.Trainer(1, kind(64), accumulate_steps=kind(2), learning_rate=np.float32(0.125))
+        assert trainer.fit(X, y).sha256() == wanted
+    assert fs.Trainer(1, 64, accumulate_steps=2, learning_rate=Fraction(1, 8)).fit(X, y).sha256() == wanted
+    assert fs.Trainer(1, 64, accumulate_steps=2, learning_rate=0.125).fit(X, y).sha256() == wanted
