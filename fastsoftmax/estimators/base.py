@@ -133,7 +133,7 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         return np.asarray(self.classes_[best])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The accuracy: the share of rows, by weight, whose class is predicted.
+        """The accuracy: the share of rows, by weight, whose class is predicted; or what `scoring` says, where it is.
 
         Parameters
         ----------
@@ -147,7 +147,10 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         """
         unmasked(y, "y")
         unmasked(sample_weight, "sample_weight")
-        return float(super().score(X, y, sample_weight))
+        return float(self._score(X, y, {} if sample_weight is None else {"sample_weight": sample_weight}))
+
+    def _score(self, X: Any, y: Any, weight: dict[str, Any]) -> float:
+        return float(super().score(X, y, **weight))
 
     def predict_proba(self, X: Any) -> Array:
         """The probabilities of the classes.

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose, checking_parameters
 from fastsoftmax.estimators.fitting import Fit
@@ -281,20 +280,5 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         self.scores_, self.n_iter_ = {key: scores.copy() for key in keys}, n_iter[None]
         self.C_, self.l1_ratio_ = np.full(len(keys), self.C_), np.full(len(keys), self.l1_ratio_)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The score by `scoring`.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n, m)
-        y : array-like of shape (n,)
-        sample_weight : array-like of shape (n,), optional
-
-        Returns
-        -------
-        float
-        """
-        unmasked(y, "y")
-        unmasked(sample_weight, "sample_weight")
-        scorer = scorer_of(self.scoring, self.classes_)
-        return float(scorer(self, X, y, **({} if sample_weight is None else {"sample_weight": sample_weight})))
+    def _score(self, X: Any, y: Any, weight: dict[str, Any]) -> float:
+        return float(scorer_of(self.scoring, self.classes_)(self, X, y, **weight))

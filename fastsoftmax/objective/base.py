@@ -156,6 +156,10 @@ class Objective(abc.ABC):
     def rows(self, index: Array) -> "SoftmaxObjective":
         """Some of the rows, copied, in memory."""
 
+    def sample(self, count: int) -> "SoftmaxObjective":
+        """So many of the rows, evenly spaced, in memory."""
+        return self.rows(spaced(self.n, count))
+
     def merged(self) -> "Narrower | None":
         """With columns merged into fewer, whose optimum under l2 gives that of all; None where it is not worth it."""
         return None

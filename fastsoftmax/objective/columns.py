@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastsoftmax.objective.base import Array, Objective, spaced
+from fastsoftmax.objective.base import Array, Objective
 
 MEASURED = 1 << 20  # entries of X that tell how large features usually are
 
@@ -51,7 +51,7 @@ def usual_sizes(objective: Objective, columns: Columns, center: bool) -> Array:
     n, m = objective.n, objective.m
     count = min(n, max(1, MEASURED // m))
     X = np.empty((count, m))
-    objective.rows(spaced(n, count)).mapped(objective.scale, np.zeros(m)).features(0, count, X)
+    objective.sample(count).mapped(objective.scale, np.zeros(m)).features(0, count, X)
     if center:
         X -= np.median(X, 0)
     np.abs(X, out=X).sort(0)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.engine.vectors import moved, product
-from fastsoftmax.objective.base import spaced
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.diagonal import Diagonal
@@ -111,7 +110,7 @@ class Sketch:
         self.begin, self.before = theta, np.inf  # where it began, and F of the last sample at theta
         n = problem.n
         for i, count in enumerate(samples(n, problem.m)):
-            part = problem.subsample(spaced(n, count))
+            part = problem.subsample(count)
             descent = self.on(part)
             if i and descent.theta is self.theta and preconditioners.pays(part):
                 descent.sharpen(preconditioners.sharper(part, self.theta))

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from fastsoftmax.objective import columns
-from fastsoftmax.objective.base import spaced
 from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
@@ -89,7 +88,7 @@ def part_of(problem: Problem, rows: int) -> Problem:
     """The problem over so many of its rows, with the same penalties."""
     if rows == problem.n and problem.objective.in_memory:
         return problem
-    return problem.subsample(spaced(problem.n, rows)).like(l1=problem.l1, l2=problem.l2)
+    return problem.subsample(rows).like(l1=problem.l1, l2=problem.l2)
 
 
 def mean_gram(problem: Problem) -> Array:

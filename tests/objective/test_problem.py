@@ -217,5 +217,9 @@ def test_subsample_and_rows(rng):
     out = np.empty((3, 6))
     part.features(0, 3, out)
     assert_allclose(out, X[rows])
-    small = problem.subsample(rows)
+    small = problem.subsample(30)
+    assert small.n == small.data.n == 30
+    assert small.objective.in_memory
+    small.data.features(0, 3, out)
+    assert_allclose(out, X[[0, 3, 6]])
     assert_allclose(small.l2 * small.total, problem.l2 * problem.total)
