@@ -11,7 +11,7 @@ from numba import prange
 
 from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
 from fastsoftmax.engine.simd import LANE_BYTES, borrow, load, total
-from fastsoftmax.kernels.math import log_in_place
+from fastsoftmax.kernels.math import LOWEST, NORMAL, log_in_place
 from fastsoftmax.kernels.softmax import (
     block_affine,
     block_exp,
@@ -89,6 +89,14 @@ def block_subtract(Z: Any, B: int, rows: int, c: int, factor: float, targets: An
                 Z[k * B + i] -= sharp * w * soft[index[i] * c + k]
 
 
+@inlined
+def lowest(Z: Any, residual: bool) -> float:
+    """Below which logits less their maximum count for nothing: sums of exp, at least 1, do not see it."""
+    if not residual:
+        return LOWEST
+    return NORMAL[0] if Z.itemsize == 4 else NORMAL[1]
+
+
 @outlined
 def block_cross_entropy(
     Z: Any, B: int, rows: int, c: int, bias: Any, targets: Any, index: Any, factor: float, residual: bool, stats: Any,
@@ -98,7 +106,7 @@ def block_cross_entropy(
     M, S, weight = borrow(stats, 0, B), borrow(stats, B, B), targets.weight
     block_maximum(Z, B, rows, c, bias, M)
     block_expected(Z, B, rows, c, M, targets, index, losses)
-    block_exp(Z, B, rows, c, M, S, residual)
+    block_exp(Z, B, rows, c, M, S, residual, lowest(Z, residual))
     for i in range(rows):
         logs[i] = S[i]
     log_in_place(logs)
@@ -126,7 +134,7 @@ def row_cross_entropy(
     label = targets.labels[row] if len(targets.labels) else -1
     m = row_maximum(Z, o, c)
     expected = expected_logit(Z, o, 1, c, m, targets.soft, row * c, label, smoothing)
-    logs[0] = row_exp(Z, o, c, m, residual, q, wanted)
+    logs[0] = row_exp(Z, o, c, m, residual, q, wanted, lowest(Z, wanted))
     scale = factor * weight / logs[0]
     log_in_place(borrow(logs, 0, LANE_BYTES // 8))
     if wanted:

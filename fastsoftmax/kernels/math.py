@@ -67,6 +67,20 @@ if JIT:
         return _exp_of(x.dtype)
 
 
+LOWEST = -1000.0  # of any type: below it all that exp can tell is 0
+NORMAL = (-86.0, -705.0)  # of float32 and of float64: above it exp is no subnormal number
+
+
+@inlined
+def exp_above(x: Any, low: float) -> Any:
+    """As exp, and 0 where x is below `low`.
+
+    Residuals take no part of NORMAL's: 5 to 15 % of subnormal probabilities made a pass of 8 ms take 36 to 81 on Intel,
+    for each product with one takes 150 cycles. They are less than 1e-37 of a row, or 1e-306.
+    """
+    return where_less(x, low, 0.0, exp(where_less(x, low, low, x)))
+
+
 LOG = (
     1.479819860510658591e-01,
     1.531383769920937332e-01,

@@ -16,7 +16,7 @@ from numba import prange
 
 from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
 from fastsoftmax.engine.simd import LANE_BYTES, borrow, largest, last_lanes, load, store, total, where_less
-from fastsoftmax.kernels.math import exp, log_in_place
+from fastsoftmax.kernels.math import LOWEST, exp_above, log_in_place
 
 INFINITY = math.inf
 FEW = 32  # classes: below, lanes over rows are faster
@@ -50,13 +50,13 @@ def block_maximum(Z: Any, B: int, rows: int, c: int, bias: Any, M: Any) -> None:
 
 
 @inlined
-def block_exp_chain(Z: Any, B: int, i: int, first: int, last: int, m: Any, keep: bool) -> Any:
+def block_exp_chain(Z: Any, B: int, i: int, first: int, last: int, m: Any, keep: bool, low: float) -> Any:
     """The sum of exp(Z - m) over classes first..last, of a vector of rows; Z = exp(Z - m) if `keep`."""
-    s = exp(load(Z, first * B + i) - m)
+    s = exp_above(load(Z, first * B + i) - m, low)
     if keep:
         store(Z, first * B + i, s)
     for k in range(first + 1, last):
-        e = exp(load(Z, k * B + i) - m)
+        e = exp_above(load(Z, k * B + i) - m, low)
         if keep:
             store(Z, k * B + i, e)
         s = s + e
@@ -64,14 +64,14 @@ def block_exp_chain(Z: Any, B: int, i: int, first: int, last: int, m: Any, keep:
 
 
 @inlined
-def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool) -> None:
-    """S[i] = sum of exp(Z - M) over row i; Z = exp(Z - M) if `keep`."""
+def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool, low: float) -> None:
+    """S[i] = sum of exp(Z - M) over row i; Z = exp(Z - M) if `keep`; 0 where Z - M is below `low`."""
     lanes = LANE_BYTES // Z.itemsize
     for i in range(0, rows, lanes):
         m = load(M, i)
-        s, lost = block_exp_chain(Z, B, i, 0, min(c, CHAIN), m, keep), last_lanes(m, 0)
+        s, lost = block_exp_chain(Z, B, i, 0, min(c, CHAIN), m, keep, low), last_lanes(m, 0)
         for first in range(CHAIN, c, CHAIN):
-            s, lost = add_exactly(s, lost, block_exp_chain(Z, B, i, first, min(c, first + CHAIN), m, keep))
+            s, lost = add_exactly(s, lost, block_exp_chain(Z, B, i, first, min(c, first + CHAIN), m, keep, low))
         store(S, i, s + lost)
 
 
@@ -109,30 +109,32 @@ def row_maximum(Z: Any, o: int, c: int) -> Any:
 
 
 @inlined
-def row_exp_chain(Z: Any, o: int, first: int, last: int, m: Any, out: Any, q: int, keep: bool, s: Any) -> Any:
+def row_exp_chain(
+    Z: Any, o: int, first: int, last: int, m: Any, out: Any, q: int, keep: bool, low: float, s: Any
+) -> Any:
     """s + the sum of exp(Z[o:] - m) over the whole vectors first..last; out[q:] = exp(Z[o:] - m) if `keep`."""
     lanes = LANE_BYTES // Z.itemsize
     if keep:
         for k in range(first, last, lanes):
-            e = exp(load(Z, o + k) - m)
+            e = exp_above(load(Z, o + k) - m, low)
             store(out, q + k, e)
             s = s + e
     else:
         for k in range(first, last, lanes):
-            s = s + exp(load(Z, o + k) - m)
+            s = s + exp_above(load(Z, o + k) - m, low)
     return s
 
 
 @inlined
-def row_exp(Z: Any, o: int, c: int, m: Any, out: Any, q: int, keep: bool) -> Any:
-    """The sum of exp(Z[o:] - m) over the row; out[q:] = exp(Z[o:] - m) if `keep`."""
+def row_exp(Z: Any, o: int, c: int, m: Any, out: Any, q: int, keep: bool, low: float) -> Any:
+    """The sum of exp(Z[o:] - m) over the row; out[q:] = exp(Z[o:] - m) if `keep`; 0 where Z - m is below `low`."""
     lanes = LANE_BYTES // Z.itemsize
     length, whole = CHAIN * lanes, c - c % lanes
-    last = exp(load(Z, o + c - lanes) - m)
+    last = exp_above(load(Z, o + c - lanes) - m, low)
     none = last_lanes(last, 0)
-    s, lost = row_exp_chain(Z, o, 0, min(whole, length), m, out, q, keep, last_lanes(last, c % lanes)), none
+    s, lost = row_exp_chain(Z, o, 0, min(whole, length), m, out, q, keep, low, last_lanes(last, c % lanes)), none
     for first in range(length, whole, length):
-        part = row_exp_chain(Z, o, first, min(whole, first + length), m, out, q, keep, none)
+        part = row_exp_chain(Z, o, first, min(whole, first + length), m, out, q, keep, low, none)
         s, lost = add_exactly(s, lost, part)
     if keep:
         store(out, q + c - lanes, last)
@@ -203,7 +205,7 @@ def softmax_block(Z: Any, B: int, rows: int, c: int, bias: Any, stats: Any) -> N
     """Logits -> probabilities, in place. bias: added first; stats: two rows of B."""
     M, S = borrow(stats, 0, B), borrow(stats, B, B)
     block_maximum(Z, B, rows, c, bias, M)
-    block_exp(Z, B, rows, c, M, S, True)
+    block_exp(Z, B, rows, c, M, S, True, LOWEST)
     for i in range(rows):
         S[i] = 1 / S[i]
         M[i] = 0
@@ -218,7 +220,7 @@ def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, sta
         return
     M, S = borrow(stats, 0, B), borrow(stats, B, B)
     block_maximum(Z, B, rows, c, bias, M)
-    block_exp(Z, B, rows, c, M, S, False)
+    block_exp(Z, B, rows, c, M, S, False, LOWEST)
     for i in range(rows):
         logs[i] = S[i] if M[i] < INFINITY else sum_with_infinity(Z, i, B, c)
     log_in_place(logs)
@@ -236,7 +238,7 @@ def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, sta
 def normalise_row(Z: Any, o: int, c: int, mode: int, out: Any, q: int, logs: Any) -> None:
     """One row's logits at Z[o:] -> the function of `mode` at out[q:]."""
     m = row_maximum(Z, o, c)
-    s = row_exp(Z, o, c, m, out, q, mode == SOFTMAX)
+    s = row_exp(Z, o, c, m, out, q, mode == SOFTMAX, LOWEST)
     if mode == SOFTMAX:
         row_scale(out, q, c, 1 / s)
         return
