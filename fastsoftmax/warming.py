@@ -19,7 +19,7 @@ from fastsoftmax.functional.regression import loss_gradient
 from fastsoftmax.functional.softmax import softmax
 from fastsoftmax.objective.partition import MANY, PARTIAL_BYTES
 from fastsoftmax.objective.problem import Problem
-from fastsoftmax.objective.softmax import SoftmaxObjective
+from fastsoftmax.objective.softmax import OWNING, SoftmaxObjective
 from fastsoftmax.solvers import SOLVERS, minimise, preconditioners
 from fastsoftmax.training.trainer import Trainer
 
@@ -92,6 +92,8 @@ def _same(kind: str, name: Any) -> bool:
 
 def _tasks(counts: list[int], kinds: list[np.dtype[Any]]) -> Iterator[tuple[Any, ...]]:
     """Functions and what they are to be called with."""
+    from scipy import sparse
+
     for dtype in sorted({np.dtype(np.float64 if kind == np.float64 else np.float32) for kind in kinds}, key=str):
         yield _functions, dtype
     for X in _examples(kinds):
@@ -103,6 +105,8 @@ def _tasks(counts: list[int], kinds: list[np.dtype[Any]]) -> Iterator[tuple[Any,
                 tiles.setdefault((plan.tile, plan.side), c)
             for c in tiles.values():
                 yield _passes, design, dtype, c
+            if not sparse.issparse(X):
+                yield _curvature, design, dtype, OWNING
             yield _solvers, design, dtype, next(iter(tiles.values()))
 
 
@@ -125,12 +129,6 @@ def _functions(dtype: np.dtype[Any]) -> None:
             softmax(Z, axis)
         cross_entropy_gradient(Z, y)
         loss_gradient(Z, y, np.zeros((2, c), dtype), l2=1.0)
-    many = 2 * MANY  # and weights so large that classes own their gradients
-    features = PARTIAL_BYTES // 16 // many // dtype.itemsize + 1
-    for X in (np.zeros((2, features), kind) for kind in {dtype, np.dtype(np.uint8)}):
-        design = as_design(X)
-        objective = SoftmaxObjective(Examples(design, as_targets([0, 1], 2, many, dtype)), dtype)
-        objective.loss_gradient(np.zeros((many, features), dtype), None)
 
 
 def _passes(design: Design, dtype: np.dtype[Any], c: int) -> None:
@@ -141,11 +139,19 @@ def _passes(design: Design, dtype: np.dtype[Any], c: int) -> None:
     objective.loss_gradient(coef, intercept)
     objective.evaluate(coef, intercept)
     objective.predict(coef, intercept)
-    curvature = objective.curvature(coef, intercept)
-    curvature.hessp(coef, intercept, 1.0, (np.zeros_like(coef), np.zeros_like(intercept)))
+    _curvature(design, dtype, c)
     for optimizer in ("sgd", "adam"):
         trainer = Trainer(1, 4, optimizer, learning_rate=1e-6, l2=1e-6, dtype=dtype, progress=False)
         trainer.fit_checked(examples, np.arange(c), dtype)
+
+
+def _curvature(design: Design, dtype: np.dtype[Any], c: int) -> None:
+    """The gradient and products with the Hessian, which of many classes are passes of their own."""
+    objective = SoftmaxObjective(Examples(design, as_targets(np.arange(design.n) % c, design.n, c, dtype)), dtype)
+    coef, intercept = np.zeros((c, design.m), dtype), np.zeros(c, dtype)
+    objective.loss_gradient(coef, intercept)
+    out = np.zeros_like(coef), np.zeros_like(intercept)
+    objective.curvature(coef, intercept).hessp(coef, intercept, 1.0, out)
 
 
 def _solvers(design: Design, dtype: np.dtype[Any], c: int) -> None:

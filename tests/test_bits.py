@@ -28,7 +28,7 @@ def add(*arrays):
         h.update(np.asarray(a).tobytes())
 f4, f8, u1 = np.float32, np.float64, np.uint8
 for dtype, n, m, c in ((f4, 150, 40, 3), (f4, 700, 20, 10), (f8, 700, 21, 10), (u1, 700, 33, 10), (f4, 21, 900, 100),
-                       (f8, 15, 700, 100)):
+                       (f8, 15, 700, 100), (f4, 60, 30, 200)):
     real = f8 if dtype == f8 else f4
     X = (uniform(n, m) * 255 + 127).astype(dtype)
     W, b, y = uniform(c, m).astype(real), uniform(c).astype(real), labels(n, c)
@@ -72,8 +72,8 @@ def test_one_hash(run_python):
     """Each target compiles all of it: two at a time, after the first of the CPU's own has filled the cache."""
     seen = {}
     with ThreadPoolExecutor(2) as pool:
-        first = run_python(CODE, **TARGETS[0])
-        printed = [first, *pool.map(lambda target: run_python(CODE, **target), TARGETS[1:])]
+        first = run_python(CODE, timeout=900, **TARGETS[0])
+        printed = [first, *pool.map(lambda target: run_python(CODE, timeout=900, **target), TARGETS[1:])]
     for target, text in zip(TARGETS, printed, strict=True):
         hash_, *facts = text.split()
         seen.setdefault(hash_, []).append((target, facts))

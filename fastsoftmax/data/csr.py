@@ -91,7 +91,8 @@ class CSR(Design):
         classes = -(-c // lanes) * lanes
         tile = csr.tile_of(classes, dtype.itemsize)
         rows = min(512, int((208 << 10) / (8 * self.pairs)), (128 << 10) // (classes * dtype.itemsize))
-        return Arrangement(tile, tile, classes, classes, self.m * classes, max(16, rows // 16 * 16))
+        block = max(16, rows // 16 * 16)
+        return Arrangement(tile, tile, classes, classes, self.m * classes, block, block)
 
     def layout(self, dtype: np.dtype[Any], arrangement: Arrangement) -> csr.CSR:
         arrays = memory.flat(self.data), memory.flat(self.indices), memory.flat(self.indptr)

@@ -20,12 +20,13 @@ Array = NDArray[Any]
 class Arrangement(NamedTuple):
     """How weights, gradients and blocks are arranged for c classes in a compute type."""
 
-    tile: tuple[int, ...]  # of forward, and
+    tile: tuple[int, ...]  # of forward, and; both are empty for panels, whose tiles are all alike
     side: tuple[int, ...]  # of adjoint
     classes: int  # c, padded
     row: int  # entries of scratch that a row of X takes
     length: int  # entries of the weights
     block: int  # rows that stay in L2, with their logits
+    worth: int  # rows that are worth a partial gradient
 
 
 class Design(abc.ABC):
@@ -117,7 +118,11 @@ class Design(abc.ABC):
 
     @abc.abstractmethod
     def unpack(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
-        """A view of packed weights or gradients, (c, m)."""
+        """Packed weights or gradients, (c, m), perhaps a view."""
+
+    def collect(self, packed: Array, c: int, arrangement: Arrangement, factors: Array, out: Array) -> bool:
+        """out (c, m) += the sum of packed parts times factors (m,), at once; False where there is nothing faster."""
+        return False
 
     def unpacked(self, packed: Array, c: int, arrangement: Arrangement) -> Array:
         """A copy of them."""

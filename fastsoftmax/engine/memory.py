@@ -40,6 +40,24 @@ def carved(found: Places, size: int) -> list[np.ndarray[Any, Any]]:
     return [np.ndarray(shape, dtype, raw, start + at) for shape, dtype, at in found]
 
 
+class Last:
+    """The last of what large calls work with, for the next one like it.
+
+    Fresh pages are zeroed by the system: 12 MB of them took 3 of the 36 ms of a pass over 2441 x 2048 x 400.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, Any] = {}
+
+    def take(self, key: Any) -> Any:
+        """What was kept under this key, which is then in one hand alone; or None."""
+        return self.kept.pop(key, None)
+
+    def keep(self, key: Any, value: Any) -> None:
+        """Instead of what was kept before."""
+        self.kept = {key: value}
+
+
 def address(array: np.ndarray[Any, Any]) -> int:
     """Where its first entry lies, without the object that `array.ctypes` makes."""
     return int(array.__array_interface__["data"][0])

@@ -50,6 +50,11 @@ def rows_per_block(c: int, itemsize: int) -> int:
     return max(16, min(512, (32 << 10) // (c * itemsize) // 16 * 16))
 
 
+def rows_together(c: int, itemsize: int) -> int:
+    """Rows that lie by themselves, of which 64 KB stay in cache: a multiple of 4, which are walked together."""
+    return max(4, min(64, (64 << 10) // (c * itemsize) // 4 * 4))
+
+
 def slices(groups: int, size: int) -> Iterator[tuple[int, int]]:
     """Ranges of groups, each of so few elements that Ctrl-C is heard between them."""
     count = max(1, min(groups, size // SLICE))

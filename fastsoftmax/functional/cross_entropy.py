@@ -10,9 +10,18 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastsoftmax.data.gate import as_array
 from fastsoftmax.data.targets import as_labels, as_targets, as_weight
 from fastsoftmax.engine import memory, threads
-from fastsoftmax.functional.checks import Floats, as_logits, check_reduction, mean_factor, rows_per_block, slices
+from fastsoftmax.functional.checks import (
+    Floats,
+    as_logits,
+    check_reduction,
+    mean_factor,
+    rows_per_block,
+    rows_together,
+    slices,
+)
 from fastsoftmax.kernels import cross_entropy as ce
 from fastsoftmax.kernels import softmax as sm
+from fastsoftmax.kernels.logits import ByClass, ByRow
 from fastsoftmax.kernels.math import ordered_sum
 
 Reduction = Literal["mean", "sum", "none"]
@@ -110,20 +119,22 @@ def _cross_entropy(
     targets = as_targets(y, n, c, flat.dtype, sample_weight=weight, label_smoothing=label_smoothing)
     factor = mean_factor(targets, reduction, all_ignored)
     residual, losses = np.empty((n, c) if wanted else (0, c), flat.dtype), np.zeros(n)
-    B = 0 if c >= sm.FEW else rows_per_block(c, flat.itemsize)
-    groups = n if B == 0 else -(-n // B)
+    B = rows_per_block(c, flat.itemsize) if c < sm.FEW else rows_together(c, flat.itemsize)
+    lies: ByClass | ByRow = ByClass(B) if c < sm.FEW else ByRow(c)
+    groups = -(-n // B)
     workers = max(1, min(threads.worker_count(10.0 * flat.size), groups))
-    bias, length = np.zeros(c if B else 0, flat.dtype), max(B, 8)
+    bias, length = np.zeros(c if c < sm.FEW else 0, flat.dtype), -(-B // 16) * 16
     block, index = memory.aligned((workers, c * B), flat.dtype, None), memory.aligned((workers, length), np.int64)
     stats, logs = memory.aligned((workers, 2 * length), flat.dtype), memory.aligned((workers, length), np.float64)
     out, kernel = residual.reshape(-1), targets.kernel
     pointer = ce.cross_entropy(
-        flat, c, B, kernel, factor, 0, 0, bias, block[0], index[0], stats[0], logs[0], losses, out
+        lies, flat, c, B, kernel, factor, 0, 0, bias, block[0], index[0], stats[0], logs[0], losses, out
     )
     for first, last in slices(groups, flat.size):
         ce.cross_entropy_all(
-            workers, pointer, flat, c, B, kernel, factor, first, last, bias, block, index, stats, logs, losses, out
-        )
+            workers, pointer, lies, flat, c, B, kernel, factor, first, last, bias, block, index, stats, logs, losses,
+            out,
+        )  # fmt: skip
     residual = residual.reshape(logits.shape) if wanted else residual
     if reduction == "none":
         return losses.reshape(leading), residual

@@ -82,8 +82,8 @@ def csr_gather(design: Any, index: Any, rows: int, in_order: bool, T: Any) -> No
 
 
 def csr_forward(
-    design: Any, T: Any, order: Any, first: int, soon: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any,
-    wide: Any,
+    design: Any, T: Any, order: Any, first: int, soon: int, rows: int, W: Any, bias: Any, Z: Any, B: int,
+    classes: int, tile: Any, wide: Any,
 ) -> None:  # fmt: skip
     """Z = X W' of rows from `first` of order, or of X; T is scratch for logits by rows."""
     for i in range(rows):

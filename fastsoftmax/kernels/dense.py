@@ -133,8 +133,8 @@ def fetch_plan(design: Any, B: int, classes: int, tile: Any, wide: Any, itemsize
 
 
 def dense_forward(
-    design: Any, T: Any, order: Any, first: int, soon: int, rows: int, W: Any, Z: Any, B: int, classes: int, tile: Any,
-    wide: Any,
+    design: Any, T: Any, order: Any, first: int, soon: int, rows: int, W: Any, bias: Any, Z: Any, B: int,
+    classes: int, tile: Any, wide: Any,
 ) -> None:  # fmt: skip
     """Z = X W' of the rows that `gather` fetched, from `first` of order or X; order[soon:] are fetched next."""
     in_order = len(order) == 0

@@ -12,29 +12,18 @@ from numba import prange
 
 from fastsoftmax.engine.jit import Driver, Pointer, inlined
 from fastsoftmax.engine.simd import take
-from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
-from fastsoftmax.kernels.curvature import block_curvature
-from fastsoftmax.kernels.layouts import adjoint, forward, gather
-from fastsoftmax.kernels.softmax import scatter_block, softmax_block
+from fastsoftmax.kernels.cross_entropy import block_cross_entropy
+from fastsoftmax.kernels.layouts import adjoint, forward, gather, logits
+from fastsoftmax.kernels.logits import add_sums, argmax
+from fastsoftmax.kernels.logits import curvature as curvature_of
+from fastsoftmax.kernels.logits import probabilities as probabilities_of
 from fastsoftmax.kernels.updates import Step
 
 
 @inlined
-def block_argmax(Z: Any, B: int, rows: int, c: int, bias: Any, index: Any, out: Any) -> None:
-    """out[index[i]] = the first class of the largest logit of row i."""
-    for i in range(rows):
-        best, at = Z[i] + bias[0], 0
-        for k in range(1, c):
-            z = Z[k * B + i] + bias[k]
-            if z > best:
-                best, at = z, k
-        out[index[i]] = at
-
-
-@inlined
 def block_logits(
-    design: Any, order: Any, ahead: int, W: Any, first: int, stop: int, rest: int, B: int, classes: int, tile: Any,
-    wide: Any, T: Any, Z: Any, index: Any,
+    design: Any, order: Any, ahead: int, W: Any, b: Any, first: int, stop: int, rest: int, B: int, classes: int,
+    tile: Any, wide: Any, T: Any, Z: Any, index: Any,
 ) -> None:  # fmt: skip
     """Rows order[first:first + B], or first..first + B if order is empty, of those up to stop -> their logits in Z."""
     rows, in_order = min(B, stop - first), len(order) == 0
@@ -42,12 +31,13 @@ def block_logits(
         index[i] = first + i if in_order else order[first + i]
     gather(design, index, rows, in_order, T)
     soon = first + B if first + B < stop else rest + ahead
-    forward(design, T, order, first, soon, rows, W, Z, B, classes, tile, wide)
+    forward(design, T, order, first, soon, rows, W, b, Z, B, classes, tile, wide)
 
 
 # The chunk functions take rows order[start:stop], or start..stop if order is empty, in blocks of B, and return their
 # loss. All have one signature, without tiles, so that drivers are compiled once; what has length 0 is not computed.
 # Rows order[start + ahead:] are what the same worker probably takes next.
+ALONE = 1 << 16  # weights, that move in 20 us, below which waking another thread takes longer
 TILE: tuple[int, ...] = ()
 SIDE: tuple[int, ...] = ()  # constants of a pointer: the tiles of forward and adjoint
 
@@ -59,14 +49,15 @@ def _losses(
 ) -> float:  # fmt: skip
     """Losses, predictions, and the gradient, which is added to G and g."""
     classes, loss, wanted = Z.size // B, 0.0, len(G) > 0
+    lies = logits(design, B, classes)
     for first in range(start, stop, B):
         rows = min(B, stop - first)
-        block_logits(design, order, ahead, W, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
+        block_logits(design, order, ahead, W, b, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
         if len(predictions):
-            block_argmax(Z, B, rows, c, b, index, predictions)
-        loss += block_cross_entropy(Z, B, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses)
+            argmax(lies, Z, rows, c, b, stats, index, predictions)
+        loss += block_cross_entropy(lies, Z, rows, c, b, targets, index, 1.0, wanted, False, stats, logs, losses)
         if wanted:
-            add_row_sums(Z, B, rows, c, g)
+            add_sums(lies, Z, rows, c, g)
             adjoint(design, T, order, first, rows, Z, B, classes, G, TILE, SIDE)
     return loss
 
@@ -78,14 +69,14 @@ def _probabilities(
 ) -> float:  # fmt: skip
     """Predictions, and probabilities by rows in `proba`, whatever the targets."""
     classes = Z.size // B
+    lies = logits(design, B, classes)
     for first in range(start, stop, B):
         rows = min(B, stop - first)
-        block_logits(design, order, ahead, W, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
+        block_logits(design, order, ahead, W, b, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
         if len(predictions):
-            block_argmax(Z, B, rows, c, b, index, predictions)
+            argmax(lies, Z, rows, c, b, stats, index, predictions)
         if len(proba):
-            softmax_block(Z, B, rows, c, b, stats)
-            scatter_block(Z, B, rows, c, proba, first * c, c, 1)
+            probabilities_of(lies, Z, rows, c, b, stats, proba, first * c)
     return 0.0
 
 
@@ -96,11 +87,12 @@ def _curvature(
 ) -> float:  # fmt: skip
     """The Hessian, where the probabilities are `proba`, times the direction W, b, which is added to G and g."""
     classes = Z.size // B
+    lies = logits(design, B, classes)
     for first in range(start, stop, B):
         rows = min(B, stop - first)
-        block_logits(design, order, ahead, W, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
-        block_curvature(Z, B, rows, c, b, proba, first * c, targets.weight, index)
-        add_row_sums(Z, B, rows, c, g)
+        block_logits(design, order, ahead, W, b, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
+        curvature_of(lies, Z, rows, c, b, proba, first * c, targets.weight, index)
+        add_sums(lies, Z, rows, c, g)
         adjoint(design, T, order, first, rows, Z, B, classes, G, TILE, SIDE)
     return 0.0
 
@@ -138,12 +130,12 @@ def clear(x: Any) -> None:
 class State(NamedTuple):
     """What an optimiser moves, in scaled features, and its moments; an empty array is not in use."""
 
-    scale: Any  # (ld,)
-    coef: Any  # (c * ld,)
+    scale: Any  # as long as coef, or (m,) where steps touch the features of a batch
+    coef: Any  # as weights are arranged
     coef_first: Any
     coef_second: Any
     coef_average: Any
-    one: Any  # (1,), the scale of an intercept
+    ones: Any  # (c,), the scale of an intercept
     intercept: Any  # (c,), or empty: then it stays 0
     intercept_first: Any
     intercept_second: Any
@@ -190,12 +182,20 @@ def steps(  # type: ignore[no-untyped-def]
         counts[1] += averaging
         count, factor = max(1.0, np.float64(counts[1])), share / (last - first)
         now = Step(rates[t], factor, l2, powers[0], powers[1])
-        move(
-            rule, now, count, state.scale, G, state.coef, state.coef_first, state.coef_second, state.coef_average, W
-        )  # fmt: skip
+        if len(W) < ALONE:
+            move(
+                rule, now, count, state.scale, G, state.coef, state.coef_first, state.coef_second, state.coef_average,
+                W, 0, len(state.coef),
+            )  # fmt: skip
+        else:
+            for w in prange(workers):
+                move(
+                    rule, now, count, state.scale, G, state.coef, state.coef_first, state.coef_second,
+                    state.coef_average, W, np.int64(w * len(W) // workers), np.int64((w + 1) * len(W) // workers),
+                )  # fmt: skip
         if len(state.intercept):
             now = Step(rates[t], factor, 0.0, powers[0], powers[1])
             move(
-                rule, now, count, state.one, g, state.intercept, state.intercept_first, state.intercept_second,
-                state.intercept_average, b,
+                rule, now, count, state.ones, g, state.intercept, state.intercept_first, state.intercept_second,
+                state.intercept_average, b, 0, len(state.intercept),
             )  # fmt: skip

@@ -1,7 +1,7 @@
 """Weighted Gram matrices, sum_i w_ki x_i x_i', for several weightings k at once: the blocks of a Hessian.
 
-As in many.py, one register tile over packed panels, and each entry has one owner. Only tiles on and above the
-diagonal are computed; each entry is a chain over the rows of a block, and blocks are added in order.
+One register tile over packed panels (Goto & van de Geijn 2008, section 4), and each entry has one owner. Only tiles on
+and above the diagonal are computed; each entry is a chain over the rows of a block, and blocks are added in order.
 """
 
 from typing import Any
@@ -9,8 +9,11 @@ from typing import Any
 from numba import prange
 
 from fastsoftmax.engine.jit import Driver, Pointer, inlined, kernel
-from fastsoftmax.engine.simd import REGISTER_BYTES, borrow, store_tile, take, zeros
-from fastsoftmax.kernels.many import GROUP, HEIGHT, PAIR, TILE, add_product
+from fastsoftmax.engine.simd import LANE_BYTES, REGISTER_BYTES, add_scaled, borrow, row_offsets, store_tile, take, zeros
+from fastsoftmax.kernels.panels import PAIR, TALL
+
+HEIGHT = len(TALL)
+GROUP = 4  # panels of weighed rows that share a panel of others while that is in L2
 
 
 @kernel
@@ -43,7 +46,7 @@ def _gram(
 
     wide, tall: `count` rows in panels of two registers, and of HEIGHT; weight[k * stride:]: theirs; H: (k, ld, ld).
     """
-    width = 2 * (REGISTER_BYTES // H.itemsize)
+    width, lanes = 2 * (REGISTER_BYTES // H.itemsize), LANE_BYTES // H.itemsize
     panels = -(-ld // HEIGHT)
     groups = -(-panels // GROUP)
     for item in range(start, stop):
@@ -54,7 +57,9 @@ def _gram(
             weigh_panel(tall, q * HEIGHT * count, part, count, own, (q - first) * HEIGHT * count)
         for j in range(first * HEIGHT // width * width, ld, width):
             for q in range(first, min(last, -(-(j + width) // HEIGHT))):
-                acc = add_product(own, (q - first) * HEIGHT * count, wide, j * count, count, zeros(H, TILE, PAIR))
+                at, acc = row_offsets((q - first) * HEIGHT * count, 0, HEIGHT, 1, TALL), zeros(H, TALL, PAIR)
+                for r in range(count):
+                    acc = add_scaled(own, at, r * HEIGHT, wide, j * count + r * width, lanes, acc, PAIR)
                 store_tile(tile, 0, width, acc, PAIR)
                 inside = min(width, ld - j)
                 for i in range(min(HEIGHT, ld - q * HEIGHT)):

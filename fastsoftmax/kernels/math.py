@@ -8,15 +8,14 @@ import numpy as np
 from numba.extending import overload
 
 from fastsoftmax.engine.jit import inlined, kernel
-from fastsoftmax.engine.simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, where_less
+from fastsoftmax.engine.simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, total, where_less
 from fastsoftmax.engine.threads import JIT
 
-# Of each dtype: below this exp is 0; log2(e); a number that leaves the biased exponent in a sum's lowest bits;
+# Of each dtype: log2(e); a number that leaves the biased exponent in a sum's lowest bits;
 # -log(2) in two parts, the first so short that n * it is exact; 2 ** -(what the bias is too large);
 # the coefficients p of exp(r) = 1 + r + r^2 p(r) on |r| <= log(2) / 2: those of Cephes' expf, and Taylor's.
 EXP = {
     "float32": (
-        -104.0,
         1.44269504088896341,
         1.5 * 2.0**23 + 127 + 32,
         -0.693359375,
@@ -25,7 +24,6 @@ EXP = {
         (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1),
     ),
     "float64": (
-        -746.0,
         1.44269504088896341,
         1.5 * 2.0**52 + 1023 + 64,
         -6.93147180369123816490e-01,
@@ -36,14 +34,17 @@ EXP = {
 }
 
 
-def _exp_of(dtype: Any) -> Callable[[Any], Any]:
-    lowest, log2e, shift, minus_high, minus_low, tiny, coefficients = EXP[str(dtype)]
+LOWEST = (-104.0, -746.0)  # of float32 and of float64: below it exp is 0, and
+NORMAL = (-86.0, -705.0)  # above it exp is no subnormal number
 
-    def body(x: Any) -> Any:
-        above = where_less(x, lowest, lowest, x)
-        t = fma(above, log2e, shift)
+
+def _exp_of(dtype: Any) -> Callable[..., Any]:
+    log2e, shift, minus_high, minus_low, tiny, coefficients = EXP[str(dtype)]
+
+    def body(x: Any, more: Any) -> Any:
+        t = fma(x, log2e, shift)
         n = t - shift
-        high, low = fma(n, minus_high, above), n * minus_low
+        high, low = fma(n, minus_high, x), fma(n, minus_low, more)
         r = high + low
         # high is exact; low is added late, where it costs no second rounding
         p = fma(polynomial(r, coefficients), r * r, low) + high + 1.0
@@ -52,33 +53,51 @@ def _exp_of(dtype: Any) -> Callable[[Any], Any]:
     return body
 
 
-def exp(x: Any) -> Any:
-    """exp of a vector of numbers that are not positive, within 0.9 ulp; of +inf and NaN it is NaN.
+def exp_of_sum(x: Any, more: Any) -> Any:
+    """exp(x + more) of a vector x between LOWEST and 0, within 0.9 ulp; more: what is beyond the last digit of x.
 
     Rounding to the nearest power of two is by the magic constant: no conversion to an integer, no libm.
     """
-    return _exp_of(x.dtype)(x)
+    return _exp_of(x.dtype)(x, more)
 
 
 if JIT:
 
-    @overload(exp, jit_options={"error_model": "numpy"})
-    def _compiled_exp(x: Any) -> Any:
+    @overload(exp_of_sum, jit_options={"error_model": "numpy"})
+    def _compiled_exp(x: Any, more: Any) -> Any:
         return _exp_of(x.dtype)
 
 
-LOWEST = -1000.0  # of any type: below it all that exp can tell is 0
-NORMAL = (-86.0, -705.0)  # of float32 and of float64: above it exp is no subnormal number
+@inlined
+def exp_above(x: Any, more: Any, low: float) -> Any:
+    """exp(x + more), and 0 where x is below `low`, which is not below LOWEST; of +inf and NaN it is NaN."""
+    return where_less(x, low, 0.0, exp_of_sum(where_less(x, low, low, x), more))
 
 
 @inlined
-def exp_above(x: Any, low: float) -> Any:
-    """As exp, and 0 where x is below `low`.
+def exp_of_difference(z: Any, m: Any, low: float, exactly: bool) -> Any:
+    """exp(z - m), 0 where that is below `low`; exactly: with what rounding takes from z - m.
+
+    Else exp has a relative error of the rounding of z - m, 2e-6 where that is -40 in float32 (Knuth, TAOCP 2, section
+    4.2.2, theorem B).
+    """
+    d = z - m
+    if not exactly:
+        return exp_above(d, 0.0, low)
+    back = d - z
+    return exp_above(d, (z - (d - back)) - (m + back), low)
+
+
+@inlined
+def lowest(Z: Any, residual: bool) -> float:
+    """Below which logits less their maximum count for nothing, in an array of their dtype.
 
     Residuals are cut at NORMAL: where 5 to 15 % of the probabilities were subnormal, a pass of 8 ms took 36 to 81 on an
-    Intel core. What is cut is less than 1e-37 of a row, or 1e-306 in float64.
+    Intel core. What is cut is less than 1e-37 of a row, or 1e-306 in float64; sums, at least 1, do not see it.
     """
-    return where_less(x, low, 0.0, exp(where_less(x, low, low, x)))
+    if residual:
+        return NORMAL[0] if Z.itemsize == 4 else NORMAL[1]
+    return LOWEST[0] if Z.itemsize == 4 else LOWEST[1]
 
 
 LOG = (
@@ -112,11 +131,46 @@ def log(x: Any) -> Any:
     return where_less(0.0, x, y, where_less(x, 1.0, -INFINITY, x))
 
 
+@inlined
+def log1p(x: Any) -> Any:
+    """log(1 + x) of a vector of float64 from -1 on, within 3 ulp: what 1 + x loses, x / ((1 + x) - 1) gives back.
+
+    (Goldberg 1991, theorem 4)
+    """
+    u = x + 1.0
+    d = u - 1.0
+    y = where_less(0.0, d * d, log(u) * (x / d), x)
+    return where_less(u, INFINITY, y, u)
+
+
 @kernel
-def log_in_place(x: Any) -> None:
-    """The log of each entry of an array of float64 whose length fills whole vectors."""
+def exp_in_place(x: Any, low: float) -> None:
+    """`exp_above` of each entry of an array whose length fills whole vectors."""
+    for i in range(0, len(x), LANE_BYTES // x.itemsize):
+        store(x, i, exp_above(load(x, i), 0.0, low))
+
+
+@kernel
+def log1p_in_place(x: Any) -> None:
+    """log(1 + x) of each entry, of an array of float64 whose length fills whole vectors."""
     for i in range(0, len(x), LANE_BYTES // 8):
-        store(x, i, log(load(x, i)))
+        store(x, i, log1p(load(x, i)))
+
+
+@inlined
+def sum_in_lanes(x: Any, count: int) -> float:
+    """The sum of x[:count], of float64, lane by lane, then over the lanes, then what fills no vector."""
+    lanes = LANE_BYTES // 8
+    whole = count // lanes * lanes
+    s = 0.0
+    if whole:
+        sums = load(x, 0)
+        for i in range(lanes, whole, lanes):
+            sums = sums + load(x, i)
+        s = total(sums)
+    for i in range(whole, count):
+        s += x[i]
+    return s
 
 
 @kernel

@@ -14,9 +14,10 @@ from numba import prange
 
 from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
 from fastsoftmax.engine.simd import borrow
-from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
+from fastsoftmax.kernels.cross_entropy import block_cross_entropy
 from fastsoftmax.kernels.csr import row_logits, turn
 from fastsoftmax.kernels.gradient import block_logits, clear
+from fastsoftmax.kernels.logits import ByClass, add_sums
 from fastsoftmax.kernels.updates import Step, adam_row, add_to_average, sgd_row
 
 CATCH_UP, RESIDUALS, MOVE, SETTLE = range(4)
@@ -119,15 +120,17 @@ def _touched(
     """RESIDUALS: blocks start..stop of B rows of order[first:last], into R; g and block_losses: what they sum to.
     CATCH_UP, MOVE: features start..stop of the batch. SETTLE: features start..stop of all. row: two rows of scratch.
     """
-    classes, settles = design.ld, stage == SETTLE
+    classes, settles, lies = design.ld, stage == SETTLE, ByClass(B)
     scale, gradient, clock = borrow(row, 0, classes), borrow(row, classes, classes), lag.clock[0]
     if stage == RESIDUALS:
         for s in range(start, stop):
             at = first + s * B
             rows, T = min(B, last - at), borrow(R, s * B * classes, B * classes)
-            block_logits(design, order, 0, W, at, last, at, B, classes, TILE, TILE, T, Z, index)
-            block_losses[s] += block_cross_entropy(Z, B, rows, c, b, targets, index, 1.0, True, stats, logs, losses)
-            add_row_sums(Z, B, rows, c, borrow(g, s * classes, classes))
+            block_logits(design, order, 0, W, b, at, last, at, B, classes, TILE, TILE, T, Z, index)
+            block_losses[s] += block_cross_entropy(
+                lies, Z, rows, c, b, targets, index, 1.0, True, False, stats, logs, losses
+            )
+            add_sums(lies, Z, rows, c, borrow(g, s * classes, classes))
             turn(Z, B, T, classes, classes, rows)
         return 0.0
     for s in range(start, stop):
@@ -191,8 +194,8 @@ def touched_steps(  # type: ignore[no-untyped-def]
         if len(state.intercept):
             now = Step(rates[t], factor, 0.0, powers[0], powers[1])
             move(
-                rule, now, count, state.one, g, state.intercept, state.intercept_first, state.intercept_second,
-                state.intercept_average, b,
+                rule, now, count, state.ones, g, state.intercept, state.intercept_first, state.intercept_second,
+                state.intercept_average, b, 0, len(state.intercept),
             )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Steps of the optimisers, in place: SGD with momentum (Polyak 1964; Nesterov as in Sutskever et al. 2013), Adam.
 
 Each adds up a batch's partial gradients, and in one pass makes their sum the gradient in scaled features, factor *
-sum * scale + l2 * coef, moves coef along it, and writes W = coef * scale, the weights of the raw features. `scale` is
-a row, of m features or, for an intercept, of one. All take the same arguments; drivers take one of them as a pointer.
+sum * scale + l2 * coef, moves coef along it, and writes W = coef * scale, the weights of the raw features. `scale` has
+an entry for each of coef, in that order. All take the same arguments; drivers take one of them as a pointer.
 """
 
 import math
@@ -33,17 +33,23 @@ class Step(NamedTuple):
 
 
 @kernel
-def add_partials(partials: Any) -> None:
-    """partials[0] = the sum of all, in order; a panel at a time, which stays in cache."""
+def add_range(partials: Any, first: int, last: int) -> None:
+    """partials[0, first:last] = the sum of all, in order; a panel at a time, which stays in cache."""
     count, length = partials.shape
     flat = partials.reshape(partials.size)
-    for start in range(0, length, 1024):
-        panel = min(1024, length - start)
+    for start in range(first, last, 1024):
+        panel = min(1024, last - start)
         total = borrow(flat, start, panel)
         for q in range(1, count):
             part = borrow(flat, q * length + start, panel)
             for i in range(panel):
                 total[i] += part[i]
+
+
+@kernel
+def add_partials(partials: Any) -> None:
+    """partials[0] = the sum of all."""
+    add_range(partials, 0, partials.shape[1])
 
 
 @inlined
@@ -87,32 +93,36 @@ def adam_row(rule: Any, now: Any, scale: Any, g: Any, w: Any, u: Any, v: Any, to
         to[j] = w[j] * scale[j]
 
 
+@inlined
+def part_of(x: Any, start: int, stop: int) -> Any:
+    """Entries start..stop, or none of an empty array."""
+    return borrow(x, start if len(x) else 0, stop - start if len(x) else 0)
+
+
 def _sgd(
     rule: Any, now: Any, count: float, scale: Any, partials: Any, coef: Any, velocity: Any, second: Any, average: Any,
-    W: Any,
+    W: Any, start: int, stop: int,
 ) -> float:  # fmt: skip
-    """SGD, row by row."""
-    add_partials(partials)
-    gradient, m = partials.reshape(partials.size), len(scale)
-    moved = m if len(velocity) else 0
-    for start in range(0, len(coef), m):
-        g, w, to = borrow(gradient, start, m), borrow(coef, start, m), borrow(W, start, m)
-        sgd_row(rule, now, scale, g, w, borrow(velocity, start, moved), to)
-    add_to_average(coef, count, average)
+    """SGD, of entries start..stop."""
+    add_range(partials, start, stop)
+    g = borrow(partials.reshape(partials.size), start, stop - start)
+    w, to = part_of(coef, start, stop), part_of(W, start, stop)
+    sgd_row(rule, now, part_of(scale, start, stop), g, w, part_of(velocity, start, stop), to)
+    add_to_average(w, count, part_of(average, start, stop))
     return 0.0
 
 
 def _adam(
     rule: Any, now: Any, count: float, scale: Any, partials: Any, coef: Any, first: Any, second: Any, average: Any,
-    W: Any,
+    W: Any, start: int, stop: int,
 ) -> float:  # fmt: skip
-    """Adam, row by row."""
-    add_partials(partials)
-    gradient, m = partials.reshape(partials.size), len(scale)
-    for start in range(0, len(coef), m):
-        g, w, to = borrow(gradient, start, m), borrow(coef, start, m), borrow(W, start, m)
-        adam_row(rule, now, scale, g, w, borrow(first, start, m), borrow(second, start, m), to)
-    add_to_average(coef, count, average)
+    """Adam, of entries start..stop."""
+    add_range(partials, start, stop)
+    g = borrow(partials.reshape(partials.size), start, stop - start)
+    w, to = part_of(coef, start, stop), part_of(W, start, stop)
+    u, v = part_of(first, start, stop), part_of(second, start, stop)
+    adam_row(rule, now, part_of(scale, start, stop), g, w, u, v, to)
+    add_to_average(w, count, part_of(average, start, stop))
     return 0.0
 
 

@@ -11,10 +11,10 @@ from numba import prange
 
 from fastsoftmax.engine.jit import Driver, Pointer
 from fastsoftmax.engine.simd import borrow
-from fastsoftmax.kernels.cross_entropy import add_row_sums, block_cross_entropy
+from fastsoftmax.kernels.cross_entropy import block_cross_entropy
 from fastsoftmax.kernels.csr import row_logits, turn
-from fastsoftmax.kernels.curvature import block_curvature
 from fastsoftmax.kernels.layouts import forward
+from fastsoftmax.kernels.logits import ByClass, add_sums, curvature
 
 RESIDUALS, GRADIENT = range(2)
 TILE: tuple[int, ...] = ()  # a constant of the pointer
@@ -30,7 +30,7 @@ def _wide(
     `columns` is the design transposed. As in gradient.py, proba of the weights makes W a direction. g (blocks, classes)
     and block_losses are what blocks sum to.
     """
-    classes, n = design.ld, len(design.indptr) - 1
+    classes, n, lies = design.ld, len(design.indptr) - 1, ByClass(B)
     if stage == GRADIENT:
         for j in range(start, stop):
             row_logits(columns, j, R, classes, TILE, G, j * classes)
@@ -39,14 +39,16 @@ def _wide(
     for s in range(start, stop):
         first, count = s * B, min(B, n - s * B)
         T = borrow(R, first * classes, B * classes)
-        forward(design, T, none, first, 0, count, W, Z, B, classes, TILE, TILE)
+        forward(design, T, none, first, 0, count, W, b, Z, B, classes, TILE, TILE)
         for i in range(count):
             index[i] = first + i
         if len(proba):
-            block_curvature(Z, B, count, c, b, proba, first * c, targets.weight, index)
+            curvature(lies, Z, count, c, b, proba, first * c, targets.weight, index)
         else:
-            block_losses[s] = block_cross_entropy(Z, B, count, c, b, targets, index, 1.0, True, stats, logs, losses)
-        add_row_sums(Z, B, count, c, borrow(g, s * classes, classes))
+            block_losses[s] = block_cross_entropy(
+                lies, Z, count, c, b, targets, index, 1.0, True, False, stats, logs, losses
+            )
+        add_sums(lies, Z, count, c, borrow(g, s * classes, classes))
         turn(Z, B, T, classes, classes, count)
     return 0.0
 

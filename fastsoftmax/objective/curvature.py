@@ -35,7 +35,9 @@ class PointCurvature(Curvature):
     def __init__(self, objective: "SoftmaxObjective", coef: Array, intercept: Array | None) -> None:
         self.coef, self.intercept = coef, intercept
         row = objective.c * objective.dtype.itemsize
-        few = objective.n * row <= HELD or objective.wide_sparse  # of which each block would take all weights
+        few = objective.n * row <= HELD or (
+            objective.by_feature and objective.owned
+        )  # of which each block would take all weights
         self.held = objective.predict_proba(coef, intercept) if few else None
         self.parts = [*objective.blocks(objective.n if few else max(1, BLOCK // row))]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastsoftmax.data.design import Design
 from fastsoftmax.engine import memory, threads
 from fastsoftmax.engine.simd import REGISTER_BYTES
-from fastsoftmax.kernels import gram, many
+from fastsoftmax.kernels import gram
 
 BLOCK = 384  # rows
 SLICE = 4e9  # floating-point operations of a call of the driver, so that Ctrl-C works
@@ -25,16 +25,16 @@ def grams(design: Design, dtype: np.dtype[Any], weights: Array, intercept: bool)
     """
     K, n = weights.shape
     m, M = design.m, design.m + intercept
-    width, height = 2 * (REGISTER_BYTES // dtype.itemsize), many.HEIGHT
+    width, height = 2 * (REGISTER_BYTES // dtype.itemsize), gram.HEIGHT
     H, counter = np.zeros((K, M, M), dtype), np.zeros(1, np.int64)
     panels = -(-M // height)
-    groups = -(-panels // many.GROUP)
+    groups = -(-panels // gram.GROUP)
     items = K * groups
     workers = min(threads.worker_count(1.0 * min(n, BLOCK) * M * M * K), items)
     X = np.ones((BLOCK, M), dtype)
     wide = memory.aligned((BLOCK * -(-M // width) * width,), dtype)
     tall = memory.aligned((BLOCK * -(-M // height) * height,), dtype)
-    own = memory.aligned((workers, many.GROUP * height * BLOCK), dtype)
+    own = memory.aligned((workers, gram.GROUP * height * BLOCK), dtype)
     tile, flat = memory.aligned((workers, height * width), dtype), H.reshape(-1)
     for start in range(0, n, BLOCK):
         stop = min(n, start + BLOCK)

@@ -12,18 +12,27 @@ from fastsoftmax.data.design import Arrangement
 from fastsoftmax.engine import jit, memory
 from fastsoftmax.kernels.cross_entropy import Targets
 
-PARTIAL_BYTES = 16 << 20  # all partial gradients together, unless two take more
-MANY = 64  # classes, from which they may own their gradients
+PARTIAL_BYTES, PANEL_BYTES = 16 << 20, 4 << 20  # all partial gradients together, unless two take more
+MANY = 64  # classes of each kind of tile
 MAX_CHUNKS = 64  # each clears and adds a partial gradient
 KEPT_BYTES, KEPT = 1 << 18, 16  # workspaces that each thread keeps for its next small calls
+LAST_BYTES = 32 << 20  # at most, of the last large one that is kept
+ROUND = 48  # rows: of whole tiles of any kind
 NONE = np.zeros(0, np.int64)
 INDEX, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 Array = NDArray[Any]
 
 
-def chunk_count(rows: int, block: int, coef_bytes: int) -> int:
-    """A power of two of partial gradients, by shapes alone, each of at least one block of rows."""
-    most = min(MAX_CHUNKS, PARTIAL_BYTES // coef_bytes, max(1, -(-rows // block)))
+def chunk_count(rows: int, plan: Arrangement, coef_bytes: int) -> int:
+    """A power of two of partial gradients, by shapes alone, of at least `worth` rows each, unless there are but two.
+
+    Of panels they take 4 MB, or are 8: clearing and adding up 32 of 0.5 MB was a tenth of a pass over 1024 x 100.
+    """
+    block, worth = plan.block, plan.worth
+    fit = PARTIAL_BYTES // coef_bytes
+    if not plan.tile:
+        fit = max(PANEL_BYTES // coef_bytes, min(8, fit))
+    most = min(MAX_CHUNKS, fit, max(1, -(-rows // worth)))
     return 1 << (max(2, most).bit_length() - 1) if rows > block else 1
 
 
@@ -41,11 +50,12 @@ class Partition(NamedTuple):
 
 
 @functools.lru_cache(256, typed=True)
-def partition(plan: Arrangement, dtype: np.dtype[Any], rows: int) -> Partition:
-    """The partition of `rows` rows, by shapes alone."""
-    chunks = chunk_count(rows, plan.block, plan.length * dtype.itemsize)
-    size = -(-rows // (chunks * plan.block)) * plan.block if chunks > 1 else max(rows, 1)
-    block = min(plan.block, -(-size // 16) * 16)
+def partition(plan: Arrangement, dtype: np.dtype[Any], rows: int, wanted: bool = True) -> Partition:
+    """The partition of `rows` rows, by shapes alone; wanted: with gradients."""
+    chunks = chunk_count(rows, plan, plan.length * dtype.itemsize if wanted else 1)
+    grain = ROUND if plan.worth > plan.block and rows < 4 * chunks * plan.block else plan.block
+    size = -(-rows // (chunks * grain)) * grain if chunks > 1 else max(rows, 1)
+    block = min(plan.block, -(-size // ROUND) * ROUND)
     return Partition(block, size, max(1, -(-rows // size)), *plan[:5])
 
 
@@ -114,12 +124,12 @@ class _Kept(threading.local):
         self.spaces: dict[Kind, Workspace] = {}
 
 
-_kept = _Kept()
+_kept, _last = _Kept(), memory.Last()
 
 
 def leased(kind: Kind) -> Workspace:
     """A workspace that is as new but for scratch, perhaps one that was given back: making one takes 10 us."""
-    space = _kept.spaces.pop(kind, None)
+    space = _kept.spaces.pop(kind, None) or _last.take(kind)
     if space is None:
         return Workspace(kind)
     space.losses.fill(0)
@@ -130,8 +140,10 @@ def leased(kind: Kind) -> Workspace:
 
 
 def give_back(space: Workspace) -> None:
-    """Keep it for the next call of its kind, if it is small."""
-    if space.size <= KEPT_BYTES:
+    """Keep it for the next call of its kind: of the small ones some for each thread, of the large ones the last."""
+    if KEPT_BYTES < space.size <= LAST_BYTES:
+        _last.keep(space.kind, space)
+    elif space.size <= KEPT_BYTES:
         if len(_kept.spaces) >= KEPT:
             _kept.spaces.clear()
         _kept.spaces[space.kind] = space

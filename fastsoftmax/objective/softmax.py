@@ -14,12 +14,11 @@ from fastsoftmax.engine import jit, memory, threads
 from fastsoftmax.engine.vectors import in_blocks
 from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.updates import add_partials
-from fastsoftmax.objective import many_classes, wide_sparse
+from fastsoftmax.objective import pipeline, wide_sparse
 from fastsoftmax.objective.base import Narrower, Objective
 from fastsoftmax.objective.curvature import PointCurvature
 from fastsoftmax.objective.grams import grams
 from fastsoftmax.objective.partition import (
-    MANY,
     NONE,
     PARTIAL_BYTES,
     Kind,
@@ -31,7 +30,8 @@ from fastsoftmax.objective.partition import (
 )
 from fastsoftmax.objective.turned import turned_moments
 
-SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works
+SLICE = 2e9  # floating-point operations of a call of a driver: 10 to 50 ms, so that Ctrl-C works; of panels thrice
+PARTIALS, OWNING = 8, 192  # at least so many fit, and fewer classes, or each entry has one owner
 SLICE_BYTES = 32 << 20  # of X, where it comes from a disk
 Array = NDArray[Any]
 
@@ -184,15 +184,22 @@ class SoftmaxObjective(Objective):
         return W, b
 
     def _add(self, packed: Array, sums: Array, factor: float, G: Array, g: Array) -> None:
-        """What was summed over raw features, as gradients of mapped ones, times a factor, to G and g."""
-        part, total = self.design.unpack(packed, self.c, self.plan), sums[: self.c]
+        """What was summed over raw features, in parts, as gradients of mapped ones, times a factor, to G and g."""
+        if len(sums) > 1:  # small data need not wait for it to be compiled
+            add_partials(sums)
+        total = sums[0, : self.c]
         kind = np.float64 if G.dtype == np.float64 else self.dtype.type
         g += total.astype(kind, copy=False) * kind(factor)
+        exact, shift = self.scale * factor, self.shift
+        scale = exact if kind == np.float64 else self.scale.astype(self.dtype) * kind(factor)
+        if not self.shifted and self.design.collect(packed, self.c, self.plan, scale, G):
+            return
+        if len(packed) > 1:
+            add_partials(packed)
+        part = self.design.unpack(packed[0], self.c, self.plan)
         if not (self.shifted or self.by_feature or self.design.scaled):
             G += part * kind(factor)
             return
-        exact, shift = self.scale * factor, self.shift
-        scale = exact if kind == np.float64 else self.scale.astype(self.dtype) * kind(factor)
 
         def add(at: slice) -> None:
             if self.shifted:
@@ -211,67 +218,47 @@ class SoftmaxObjective(Objective):
     ) -> tuple[float, Array, Array]:
         """(sum of s_i CE_i, factor times its gradient in coef, and in intercept), added to `out` if that is given."""
         G, g = out or (np.zeros(coef.shape, self.dtype), np.zeros(self.c, self.dtype))
-        if self.many_classes:
-            return self._loss_gradient_of_many(coef, intercept, factor, G, g), G, g
-        if self.wide_sparse:
-            packed, sums, loss = self._wide_sweep(coef, intercept)
-            self._add(packed, sums, factor, G, g)
-        else:
-            loss = self._partials(coef, intercept, factor, G, g)
-        return loss, G, g
+        return self._accumulate(coef, intercept, factor, G, g), G, g
 
-    def _partials(
+    def _accumulate(
         self, coef: Array, intercept: Array | None, factor: float, G: Array, g: Array, proba: Array | None = None
     ) -> float:
-        """The loss; adds factor times what partial gradients add up to."""
+        """The loss; adds factor times the gradient, or with `proba` the Hessian times (coef, intercept)."""
+        if self.owned and self.by_feature:
+            packed, sums, loss = self._wide_sweep(coef, intercept, proba)
+            self._add(packed[None], sums[None], factor, G, g)
+            return loss
+        if self.owned:
+            return pipeline.sweep(
+                self.layout, self.plan, self.dtype, self.targets, self.c, self.n,
+                lambda out: self.fold(coef, intercept, out),
+                lambda packed, sums: self._add(packed[None], sums[None], factor, G, g), proba,
+            )  # fmt: skip
         chunk = gradient.losses if proba is None else gradient.curvature
         space = self._sweep(chunk, coef, intercept, wanted=True, proba=proba)
-        if len(space.G) > 1:  # small data need not wait for it to be compiled
-            add_partials(space.G)
-            add_partials(space.g)
-        self._add(space.G[0], space.g[0], factor, G, g)
+        self._add(space.G, space.g, factor, G, g)
         loss = space.loss()
         give_back(space)
         return loss
 
-    def _wide_sweep(
-        self, coef: Array, intercept: Array | None, proba: Array | None = None
-    ) -> tuple[Array, Array, float]:
+    def _wide_sweep(self, coef: Array, intercept: Array | None, proba: Array | None) -> tuple[Array, Array, float]:
         assert isinstance(self.design, CSR)
         return wide_sparse.sweep(self.design, self.dtype, self.targets, self.c, *self.fold(coef, intercept), proba)
 
     @property
-    def many_classes(self) -> bool:
-        """Whether the gradient is better owned class by class: 16 partials would not fit, and classes fill tiles."""
-        size = self.plan.length * self.dtype.itemsize
-        dense = not self.by_feature and not self.shifted
-        return dense and self.c >= MANY and PARTIAL_BYTES // size < 16
+    def owned(self) -> bool:
+        """Whether each entry of the gradient has one owner, class by class or, of sparse X, feature by feature.
 
-    @property
-    def wide_sparse(self) -> bool:
-        """Whether the gradient is better owned feature by feature: X is sparse, and 16 partials would not fit."""
-        return self.by_feature and PARTIAL_BYTES // (self.plan.length * self.dtype.itemsize) < 16
-
-    def _loss_gradient_of_many(self, coef: Array, intercept: Array | None, factor: float, G: Array, g: Array) -> float:
-        scale = self.scale.astype(self.dtype)
-        raw = np.require(coef * scale if self.design.scaled else coef, self.dtype, ("C", "A"))
-        direct = G.dtype == self.dtype
-        to, to_g = (G, g) if direct else (np.zeros(G.shape, self.dtype), np.zeros(self.c, self.dtype))
-        loss = many_classes.loss_gradient(self.layout.X, self.m, raw, intercept, self.targets, factor, scale, to, to_g)
-        if not direct:
-            G += to
-            g += to_g
-        return loss
+        So it is where enough partial gradients would not fit, or classes are so many that it is faster.
+        """
+        fit = PARTIAL_BYTES // (self.plan.length * self.dtype.itemsize)
+        return fit < 16 if self.by_feature else len(self.plan.tile) == 0 and (fit < PARTIALS or self.c >= OWNING)
 
     def add_hessp(
         self, proba: Array, coef: Array, intercept: Array | None, factor: float, out: tuple[Array, Array]
     ) -> None:
         """Adds factor times the Hessian, where the probabilities are `proba`, times a direction (coef, intercept)."""
-        if self.wide_sparse:
-            packed, sums, _ = self._wide_sweep(coef, intercept, proba.reshape(-1))
-            self._add(packed, sums, factor, *out)
-        else:
-            self._partials(coef, intercept, factor, *out, proba.reshape(-1))
+        self._accumulate(coef, intercept, factor, *out, proba.reshape(-1))
 
     def curvature(self, coef: Array, intercept: Array | None) -> PointCurvature:
         return PointCurvature(self, coef, intercept)
@@ -309,14 +296,14 @@ class SoftmaxObjective(Objective):
         proba: Array | None = None,
     ) -> Workspace:
         """All rows, a slice at a time; the workspace, to be given back, has what they add up to."""
-        n, part = self.n, partition(self.plan, self.dtype, self.n)
+        n, part = self.n, partition(self.plan, self.dtype, self.n, wanted)
         row = 4.0 * part.classes * self.pairs
         workers = min(threads.worker_count(n * row), part.chunks)
         space = leased(self.kind(part, workers, wanted, in_order=True))
         W, b = self.fold(coef, intercept, (space.W, space.b))
         pointer = space.pointer(chunk, self.layout, NONE, self.targets)
         proba = space.scratch[0][0][:0] if proba is None else proba
-        most, X = SLICE / row, self.design.arrays()[0]
+        most, X = (1 if self.plan.tile else 3) * SLICE / row, self.design.arrays()[0]
         if X.nbytes > SLICE_BYTES and from_disk(X):
             most = min(most, SLICE_BYTES / (self.pairs * X.itemsize))
         step = max(1, int(most / part.chunks / part.block)) * part.block  # rows of each chunk that a call takes

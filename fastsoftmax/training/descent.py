@@ -63,8 +63,8 @@ class Descent:
         def arrays(length: int) -> list[Array]:
             return [memory.aligned((length if used else 0,), dtype) for used in (True, *moments)]
 
-        one, powers, counts = np.ones(1, dtype), np.ones(2), np.zeros(2, np.int64)
-        self.state = gradient.State._make([self._scale(), *arrays(size), one, *arrays(shift), powers, counts])
+        ones, powers, counts = np.ones(c, dtype), np.ones(2), np.zeros(2, np.int64)
+        self.state = gradient.State._make([self._scale(), *arrays(size), ones, *arrays(shift), powers, counts])
         self._prepare()
 
     def _scale(self) -> Array:
@@ -117,7 +117,9 @@ class Descent:
         head = (objective.layout, order, objective.targets, self.W, self.b, objective.c)
         pointer = space.pointer(gradient.losses, objective.layout, order, objective.targets)
         now, moments = updates.Step(0.0, 0.0, 0.0, 0.0, 0.0), state[1:5]
-        move = (updates.adam if self.adam else updates.sgd)(self.rule, now, 0.0, state.scale, space.G, *moments, self.W)
+        move = (updates.adam if self.adam else updates.sgd)(
+            self.rule, now, 0.0, state.scale, space.G, *moments, self.W, 0, 0
+        )
         for bounds in self._slices(len(rates)):
             gradient.steps(
                 space.kind.workers, pointer, *head, self.batch, self.micro, part.size, *bounds, part.block, space.G,

@@ -20,7 +20,12 @@ Array = NDArray[Any]
 
 def touches_few(objective: SoftmaxObjective, batch: int) -> bool:
     """Whether steps are lazy, by shapes alone: a dense one would mostly move features that the batch lacks."""
-    return objective.wide_sparse and not objective.shifted and FEW * batch * objective.pairs <= objective.m
+    return (
+        objective.by_feature
+        and objective.owned
+        and not objective.shifted
+        and FEW * batch * objective.pairs <= objective.m
+    )
 
 
 def begin(objective: SoftmaxObjective, adam: bool, rule: updates.Rule, **settings: Any) -> Descent:
@@ -64,8 +69,8 @@ class TouchingDescent(Descent):
         self._settle()
         state, arguments = self.state, self._arguments(order)
         move = (updates.adam if self.adam else updates.sgd)(
-            self.rule, NOW, 0.0, state.one, self.scratch[-2], state.intercept, state.intercept_first,
-            state.intercept_second, state.intercept_average, self.b,
+            self.rule, NOW, 0.0, state.ones, self.scratch[-2], state.intercept, state.intercept_first,
+            state.intercept_second, state.intercept_average, self.b, 0, 0,
         )  # fmt: skip
         each = int(max(1, min(SLICE / 4 / self.step_operations, SETTLING)))
         for start in range(0, len(rates), each):

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from numba import prange
 
+import fastsoftmax as fs
 from fastsoftmax.engine import simd
-from fastsoftmax.engine.jit import kernel
+from fastsoftmax.engine.jit import Driver, Pointer, kernel
 from fastsoftmax.engine.memory import aligned
 from fastsoftmax.engine.threads import JIT
 
@@ -63,22 +65,20 @@ def test_where_less_takes_the_second_where_nan():
 def reductions(x, count, out):
     a = simd.load(x, 0)
     out[0] = simd.total(a)
-    out[1] = simd.largest(a)
-    simd.store(out, 2, simd.last_lanes(a, count))
+    simd.store(out, 1, simd.last_lanes(a, count))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [0, 1, 5, 8])
 def test_reductions(rng, dtype, count):
     n = LANES[dtype]
-    x, out = rng.standard_normal(n).astype(dtype), np.zeros(n + 2, dtype)
+    x, out = rng.standard_normal(n).astype(dtype), np.zeros(n + 1, dtype)
     reductions(x, count, out)
     s = x
     while len(s) > 1:  # the order that is promised
         s = s[: len(s) // 2] + s[len(s) // 2 :]
     assert out[0] == s[0]
-    assert out[1] == x.max()
-    np.testing.assert_array_equal(out[2:], np.where(np.arange(n) < n - count, 0, x))
+    np.testing.assert_array_equal(out[1:], np.where(np.arange(n) < n - count, 0, x))
 
 
 @kernel
@@ -176,3 +176,95 @@ def test_aligned_arrays_start_on_a_line():
         assert array.ctypes.data % 64 == 0
         assert array.shape == shape
         assert not array.any()
+
+
+GROUP = (0, 0, 0, 0)
+
+
+@kernel
+def bundled(x, starts, count, out, firsts):
+    at = simd.row_offsets(starts, 0, 4, 70, GROUP)
+    to = simd.row_offsets(0, 0, 4, 64, GROUP)
+    n = simd.LANE_BYTES // x.itemsize
+    a = simd.load_rows(x, at, 3)
+    simd.store_rows(out, to, 0, simd.each_total(a))
+    simd.store_rows(out, to, n, simd.each_largest(a))
+    simd.store_rows(out, to, 2 * n, simd.last_lanes(a, count))
+    simd.store_rows(out, to, 3 * n, simd.spread(x, 5, GROUP) + a)
+    simd.store_firsts(firsts, 1, a)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [0, 1, 5, 8])
+def test_bundles_of_rows(rng, dtype, count):
+    """What is done to a vector is done to each row; sums in the order of `total`."""
+    n = LANES[dtype]
+    x, out, firsts = rng.standard_normal(300).astype(dtype), np.zeros(256, dtype), np.zeros(6)
+    bundled(x, 7, count, out, firsts)
+    for r in range(4):
+        row, found = x[10 + 70 * r : 10 + 70 * r + n], out[64 * r : 64 * r + 4 * n].reshape(4, n)
+        one = np.zeros(n + 1, dtype)
+        reductions(row.copy(), count, one)
+        assert (found[0] == one[0]).all()
+        assert (found[1] == row.max()).all()
+        np.testing.assert_array_equal(found[2], one[1:])
+        np.testing.assert_array_equal(found[3], row + x[5 + r])
+        assert firsts[1 + r] == row[0]
+    assert firsts[0] == firsts[5] == 0
+
+
+@kernel
+def unit_tiles(A, start, rows, ld, B, step, unit, product, copy):
+    at = simd.row_offsets(start, 0, rows, ld, TILE)
+    acc = simd.zeros(B, TILE, SIDE)
+    for p in range(5):
+        acc = simd.add_scaled(A, at, p, B, 1 + p * step, unit, acc, SIDE)
+    simd.store_units(product, 0, 2 * unit, unit, acc, SIDE)
+    simd.store_units(copy, 3, 2 * unit, unit, simd.load_units(product, 0, 2 * unit, unit, TILE, SIDE), SIDE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiles_of_vectors_that_lie_apart(rng, dtype):
+    n, width = LANES[dtype], simd.REGISTER_BYTES // np.dtype(dtype).itemsize
+    unit, step, ld = 3 * n, 7, 11
+    A, B = rng.standard_normal(100).astype(dtype), rng.standard_normal(300).astype(dtype)
+    product, copy = np.zeros(8 * unit, dtype), np.zeros(8 * unit, dtype)
+    unit_tiles(A, 4, 2, ld, B, step, unit, product, copy)
+    for k in range(3):
+        row = 4 + min(k, 1) * ld  # the last of two rows again
+        for v in range(2):
+            vector, part = divmod(v * width, n)
+            at = 1 + vector * unit + part
+            expected = sum(A[row + p] * B[at + p * step : at + p * step + width].astype(float) for p in range(5))
+            place = k * 2 * unit + vector * unit + part
+            np.testing.assert_allclose(product[place : place + width], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(copy[3:], product[:-3])
+    written = 3 * 2 * width
+    assert np.count_nonzero(product) == written  # nothing else is
+
+
+@Driver
+def relay(workers, chunk, items, counter, done, order):
+    for _ in prange(workers):
+        item = simd.take(counter)
+        while item < items:
+            if item > 0:
+                simd.await_count(done, item - 1, 1)
+            order[item] = order[item - 1] + 1 if item > 0 else 0
+            simd.signal(done, item)
+            item = simd.take(counter)
+
+
+def _nothing(x):
+    return 0.0
+
+
+@pytest.mark.parametrize("workers", range(1, min(3, fs.get_num_threads()) + 1))
+def test_workers_wait_for_each_other(workers):
+    """An item sees what the one before wrote, whoever did it."""
+    items = 5000 if JIT else 50
+    counter, done, order = np.zeros(1, np.int64), np.zeros(items, np.int64), np.full(items, -1)
+    with np.errstate(all="ignore"):
+        relay(workers, Pointer(_nothing)(0.0), items, counter, done, order)
+    np.testing.assert_array_equal(order, np.arange(items))
+    assert (done == 1).all()

@@ -6,13 +6,14 @@ import pytest
 from fastsoftmax.engine.jit import kernel
 from fastsoftmax.engine.simd import LANE_BYTES, load, store
 from fastsoftmax.engine.threads import JIT
-from fastsoftmax.kernels.math import exp, log_in_place
+from fastsoftmax.kernels import math as ours
+from fastsoftmax.kernels.math import exp_in_place, log, log1p_in_place
 
 
 @kernel
-def exp_in_place(x):
-    for i in range(0, len(x), LANE_BYTES // x.itemsize):
-        store(x, i, exp(load(x, i)))
+def log_in_place(x):
+    for i in range(0, len(x), LANE_BYTES // 8):
+        store(x, i, log(load(x, i)))
 
 
 def ulps(got, exact, dtype):
@@ -32,7 +33,7 @@ LOWEST = int(np.float32(-104).view(np.uint32)) & 0x7FFFFFFF
 def worst_float32(start, stop):
     x = float32_range(start, stop)
     exact, got = np.exp(x.astype(np.float64)), x.copy()
-    exp_in_place(got)
+    exp_in_place(got, ours.LOWEST[got.itemsize == 8])
     return float(ulps(got, exact, np.float32).max())
 
 
@@ -53,7 +54,7 @@ def test_exp_float64_sampled(rng):
     for low, high in ((-1e-8, 0), (-1, 0), (-40, 0), (-708, 0), (-745, -708)):
         x = rng.uniform(low, high, 1 << 16)
         exact, got = np.exp(x.astype(np.longdouble)), x.copy()
-        exp_in_place(got)
+        exp_in_place(got, ours.LOWEST[got.itemsize == 8])
         assert ulps(got, exact, np.float64).max() < (1 if JIT else 2)
 
 
@@ -61,7 +62,7 @@ def test_exp_float64_sampled(rng):
 def test_exp_of_hard_values(dtype):
     x = np.resize(np.array([0, -0.0, -np.inf, -1e30, -800, np.nan, np.inf, -np.finfo(dtype).tiny], dtype), 16)
     with np.errstate(all="ignore"):
-        exp_in_place(x)
+        exp_in_place(x, ours.LOWEST[x.itemsize == 8])
     expected = np.resize(np.array([1, 1, 0, 0, 0, np.nan, np.nan, 1], dtype), 16)
     np.testing.assert_array_equal(x, expected)
 
@@ -72,6 +73,20 @@ def test_log_float64_sampled(rng):
         exact, got = np.log(x.astype(np.longdouble)), x.copy()
         log_in_place(got)
         assert ulps(got, exact, np.float64).max() < (1 if JIT else 2)
+
+
+def test_log1p(rng):
+    """Of numbers as small as sums of a confident row's other exponentials, and of hard values."""
+    for low, high in ((-700, -30), (-40, -10), (-12, 0), (-1, 12), (12, 700)):
+        x = np.exp(rng.uniform(low, high, 1 << 16))
+        exact, got = np.log1p(x.astype(np.longdouble)), x.copy()
+        log1p_in_place(got)
+        assert ulps(got, exact, np.float64).max() < 3
+    x = np.array([0, -1, np.inf, np.nan, -0.5, -1e-17, -1e-8, 1e308])
+    with np.errstate(all="ignore"):
+        expected = np.log1p(x)
+        log1p_in_place(x)
+    np.testing.assert_allclose(x, expected, rtol=1e-8)
 
 
 def test_log_of_hard_values():

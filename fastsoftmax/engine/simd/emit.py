@@ -24,7 +24,7 @@ I8, I32, I64, VOID = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.VoidType(
 
 
 class Vector(types.Type):
-    """`size` bytes of lanes of `dtype`."""
+    """`size` bytes of lanes of `dtype`: LANE_BYTES, or those of several rows, one after another."""
 
     def __init__(self, dtype: Any, size: int = LANE_BYTES) -> None:
         self.dtype, self.width, self.lanes = dtype, dtype.bitwidth, size * 8 // dtype.bitwidth
@@ -71,6 +71,14 @@ def call(b: Any, name: str, result: Any, *args: Any) -> Any:
 
 def emit_fma(b: Any, vector: Vector, x: Any, y: Any, z: Any) -> Any:
     return call(b, f"llvm.fma.v{vector.lanes}f{vector.width}", vector.llvm, x, y, z)
+
+
+def joined(b: Any, xs: list[Any]) -> Any:
+    """Vectors of one length, a power of two of them, one after another in one."""
+    while len(xs) > 1:
+        count = 2 * xs[0].type.count
+        xs = [shuffle(b, x, y, [*range(count)]) for x, y in zip(xs[::2], xs[1::2], strict=True)]
+    return xs[0]
 
 
 def emit_totals(b: Any, vector: Vector, xs: list[Any]) -> Any:

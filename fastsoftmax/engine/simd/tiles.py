@@ -9,6 +9,7 @@ from numba.core import cgutils
 
 from fastsoftmax.engine.simd.emit import (
     I64,
+    LANE_BYTES,
     REGISTER_BYTES,
     VOID,
     elements,
@@ -164,6 +165,89 @@ def add_outer(typingctx, Z, z, stride, X, x, acc, side):  # type: ignore[no-unty
 
     i64 = types.int64
     return acc(Z, i64, i64, X, i64, acc, side), codegen
+
+
+def _unit_spots(ctx: Any, b: Any, array_type: Any, args: Any, n: int, side: int) -> list[list[Any]]:
+    """Where the registers of n rows of a tile lie, rows `step` apart, and in them vectors `unit` apart."""
+    array, offset, step, unit = args
+    lanes, start = register(array_type.dtype).lanes, pointer(ctx, b, array_type, array, offset)
+    rows = [b.gep(start, [b.mul(step, I64(k))]) if k else start for k in range(n)]
+    return [[_register_spot(b, p, v, lanes, unit) for v in range(side)] for p in rows]
+
+
+def _register_spot(b: Any, p: Any, v: int, lanes: int, unit: Any) -> Any:
+    """Register v of vectors that lie `unit` apart."""
+    vector, part = divmod(v * REGISTER_BYTES, LANE_BYTES)
+    p = b.gep(p, [b.mul(unit, I64(vector))]) if vector else p
+    return b.gep(p, [I64(part * lanes // REGISTER_BYTES)]) if part else p
+
+
+def _python_unit_spots(array: Any, offset: int, step: int, unit: int, n: int, side: int) -> list[slice]:
+    size = array.itemsize
+    places = [divmod(v * REGISTER_BYTES, LANE_BYTES) for v in range(side)]
+    starts = [offset + k * step + vector * unit + part // size for k in range(n) for vector, part in places]
+    return [slice(start, start + REGISTER_BYTES // size) for start in starts]
+
+
+def _python_load_units(array: Any, offset: int, step: int, unit: int, tile: Any, side: Any) -> Any:
+    return tuple(array[s].copy() for s in _python_unit_spots(array, offset, step, unit, len(tile), len(side)))
+
+
+@operation(_python_load_units)
+def load_units(typingctx, array, offset, step, unit, tile, side):  # type: ignore[no-untyped-def]
+    """A tile whose rows lie `step` apart, and in them vectors of LANE_BYTES, `unit` apart."""
+    result = types.UniTuple(register(array.dtype), len(tile) * len(side))
+
+    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
+        rows = _unit_spots(ctx, b, sig.args[0], args[:4], len(tile), len(side))
+        return cgutils.pack_array(b, [emit_load(b, result.dtype, p) for row in rows for p in row])
+
+    i64 = types.int64
+    return result(array, i64, i64, i64, tile, side), codegen
+
+
+def _python_store_units(array: Any, offset: int, step: int, unit: int, xs: Any, side: Any) -> None:
+    for x, s in zip(xs, _python_unit_spots(array, offset, step, unit, len(xs) // len(side), len(side)), strict=True):
+        array[s] = x
+
+
+@operation(_python_store_units)
+def store_units(typingctx, array, offset, step, unit, xs, side):  # type: ignore[no-untyped-def]
+    """Put a tile where `load_units` would find it."""
+
+    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
+        rows = _unit_spots(ctx, b, sig.args[0], args[:4], len(xs) // len(side), len(side))
+        for x, p in zip(elements(b, args[4]), [p for row in rows for p in row], strict=True):
+            emit_store(b, xs.dtype, x, p)
+        return ctx.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(array, i64, i64, i64, xs, side), codegen
+
+
+def _python_add_scaled(A: Any, at: Any, a: int, B: Any, b: int, unit: int, acc: Any, side: Any) -> Any:
+    V = len(side)
+    xs = [B[s] for s in _python_unit_spots(B, b, 0, unit, 1, V)]
+    return tuple(xs[i % V] * B.dtype.type(A[at[i // V] + a]) + old for i, old in enumerate(acc))
+
+
+@operation(_python_add_scaled)
+def add_scaled(typingctx, A, at, a, B, start, unit, acc, side):  # type: ignore[no-untyped-def]
+    """acc[k, v] + A[at[k] + a] * (register v from B[start], whose vectors lie `unit` apart)"""
+    vector = acc.dtype
+
+    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
+        _keep_rolled(b)
+        A_, at_, a_, B_, start_, unit_, acc_, _ = args
+        [spots] = _unit_spots(ctx, b, B, (B_, start_, I64(0), unit_), 1, len(side))
+        xs, old, new = [emit_load(b, vector, p) for p in spots], iter(elements(b, acc_)), []
+        for offset in elements(b, at_):
+            s = splat(ctx, b, A.dtype, vector, b.load(b.gep(pointer(ctx, b, A, A_, offset), [a_])))
+            new += [emit_fma(b, vector, x, s, next(old)) for x in xs]
+        return cgutils.pack_array(b, new)
+
+    i64 = types.int64
+    return acc(A, at, i64, B, i64, i64, acc, side), codegen
 
 
 def _python_store_totals(array: Any, offset: int, stride: int, xs: Any, side: Any) -> None:

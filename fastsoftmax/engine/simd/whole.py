@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
@@ -118,33 +117,6 @@ def total(typingctx, x):  # type: ignore[no-untyped-def]
     return x.dtype(x), lambda ctx, b, sig, args: b.extract_element(emit_totals(b, x, [args[0]]), I32(0))
 
 
-@operation(lambda x, count: np.asarray(np.where(np.arange(len(x)) < len(x) - count, 0, x), x.dtype))
-def last_lanes(typingctx, x, count):  # type: ignore[no-untyped-def]
-    """The last `count` lanes of x, with 0 before them."""
-
-    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
-        first = ir.Constant(ir.VectorType(I64, x.lanes), [x.lanes - lane for lane in range(x.lanes)])
-        nothing = ir.Constant(first.type, ir.Undefined)
-        counts = shuffle(b, b.insert_element(nothing, args[1], I32(0)), nothing, [0] * x.lanes)
-        return b.select(b.icmp_signed("<=", first, counts), args[0], x.constant(0.0))
-
-    return x(x, types.int64), codegen
-
-
-@operation(lambda x: x[0] if np.isnan(x[0]) else np.fmax.reduce(x))
-def largest(typingctx, x):  # type: ignore[no-untyped-def]
-    """The largest lane; where lanes are NaN, any of the others or NaN."""
-
-    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
-        y, half = args[0], x.lanes // 2
-        while half:
-            low, high = (shuffle(b, y, y, [*range(start, start + half)]) for start in (0, half))
-            y, half = b.select(b.fcmp_ordered("<", low, high), high, low), half // 2
-        return b.extract_element(y, I32(0))
-
-    return x.dtype(x), codegen
-
-
 @operation(lambda array, offset: array[offset : offset + _lanes(array)].copy())
 def load(typingctx, array, offset):  # type: ignore[no-untyped-def]
     """The vector at array[offset]."""
@@ -207,21 +179,6 @@ def borrow(typingctx, array, start, length):  # type: ignore[no-untyped-def]
         return made._getvalue()
 
     return array(array, types.int64, types.int64), codegen
-
-
-def _python_take(counter: Any) -> int:
-    counter[0] += 1
-    return int(counter[0]) - 1
-
-
-@operation(_python_take)
-def take(typingctx, counter):  # type: ignore[no-untyped-def]
-    """counter[0]++ at once: workers share out items as they come to them, for cores are never equally fast."""
-
-    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
-        return b.atomic_rmw("add", pointer(ctx, b, counter, args[0], I64(0)), I64(1), "monotonic")
-
-    return types.int64(counter), codegen
 
 
 @operation(lambda array, offset: None)
