@@ -1,6 +1,6 @@
 """fastsoftmax and its peers side by side: one process, interleaved, warm; prints a table of ratios as Markdown.
 
-Run: python -m pip install '.[peers]' && python benchmarks/compare.py [softmax] [pass] [epoch] [threads] [memory] [fits]
+Run: python -m pip install '.[peers]' && python benchmarks/compare.py [map] [pass] [softmax] [epoch] [threads] ...
 
 A peer that is not installed is left out. Each is raced against fastsoftmax alone, the two taking turns, and each call
 that is timed follows an untimed one, which wakes its threads; ratios are of medians. Peers run as their users would.
@@ -128,14 +128,14 @@ def softmaxes() -> None:
         row(f"{shape} float32", lambda Z=Z, out=out: fs.softmax(Z, out=out), rivals, 25)  # type: ignore[misc]
 
 
-# ---- an epoch of SGD
+# ---- an epoch of mini-batches
 
 
-def torch_epoch(X: Any, y: Any, batch: int) -> Call:
+def torch_epoch(X: Any, y: Any, batch: int, adam: bool = False) -> Call:
     import torch
 
-    Xt, yt, model = torch.from_numpy(X), torch.from_numpy(y), torch.nn.Linear(784, 10)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Xt, yt, model = torch.from_numpy(X), torch.from_numpy(y), torch.nn.Linear(X.shape[1], int(y.max()) + 1)
+    optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(model.parameters(), 1e-3 if adam else 0.1)
 
     def call() -> None:
         for rows in torch.randperm(len(yt)).split(batch):
@@ -154,6 +154,13 @@ def epochs() -> None:
         trainer = fs.Trainer(1, batch, learning_rate=0.1, scale=1 / 255, progress=False)
         rivals = {"PyTorch float32": torch_epoch(X / np.float32(255), y, batch)} if has("torch") else {}
         row(f"batch {batch}", lambda trainer=trainer: trainer.fit(X, y), rivals, 5)  # type: ignore[misc]
+    print("\n| an epoch, 30000 x 512 in float32, 601 classes, batch 256 | fastsoftmax | |\n|---|---|---|")
+    rng = np.random.default_rng(0)
+    E, labels = rng.standard_normal((30000, 512), dtype=np.float32), rng.integers(0, 601, 30000)
+    for name in ("sgd", "adam"):
+        trainer = fs.Trainer(1, 256, name, learning_rate=1e-3 if name == "adam" else 0.1, progress=False)
+        rivals = {"PyTorch": torch_epoch(E, labels, 256, name == "adam")} if has("torch") else {}
+        row(name, lambda trainer=trainer: trainer.fit(E, labels), rivals, 3)  # type: ignore[misc]
 
 
 # ---- ourselves
@@ -215,7 +222,15 @@ def calls() -> None:
     compare_calls.main()
 
 
+def mapped() -> None:
+    """The pass over features and classes: a file of its own."""
+    import compare_map
+
+    compare_map.run(list(compare_map.FEATURES), list(compare_map.CLASSES), 5, None)
+
+
 PARTS = {
+    "map": mapped,
     "pass": passes,
     "softmax": softmaxes,
     "epoch": epochs,

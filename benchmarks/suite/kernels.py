@@ -1,5 +1,6 @@
 """Softmax, cross-entropy and the fused pass, over shapes, dtypes and threads."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,27 @@ class LossGradient:
 
     def time_loss_gradient(self, *args: str) -> None:
         fs.loss_gradient(*self.data)
+
+
+class Map:
+    """Six points of the map over features and classes, of which `compare_map.py` draws all."""
+
+    params = ("30000x256x45", "15000x512x100", "10000x512x601", "10000x1024x200", "5000x768x1000", "2000x2048x1625")
+    param_names = ("shape",)
+    unit = "GFLOP/s"
+
+    def track_loss_gradient(self, shape: str) -> float:
+        n, m, c = map(int, shape.split("x"))
+        rng = np.random.default_rng(0)
+        X, coef = rng.standard_normal((n, m), dtype=np.float32), rng.standard_normal((c, m), dtype=np.float32)
+        data = X, rng.integers(0, c, n), coef * np.float32(0.02), np.zeros(c, np.float32)
+        fs.loss_gradient(*data)
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            fs.loss_gradient(*data)
+            times.append(time.perf_counter() - start)
+        return 4e-9 * n * m * c / float(np.median(times))
 
 
 class Threads:
