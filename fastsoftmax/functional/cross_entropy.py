@@ -124,7 +124,7 @@ def _cross_entropy(
     groups = -(-n // B)
     workers = max(1, min(threads.worker_count(10.0 * flat.size), groups))
     bias, length = np.zeros(c if c < sm.FEW else 0, flat.dtype), -(-B // 16) * 16
-    block, index = memory.aligned((workers, c * B), flat.dtype, None), memory.aligned((workers, length), np.int64)
+    block, index = memory.aligned((workers, c * B), flat.dtype), memory.aligned((workers, length), np.int64)
     stats, logs = memory.aligned((workers, 2 * length), flat.dtype), memory.aligned((workers, length), np.float64)
     out, kernel = residual.reshape(-1), targets.kernel
     pointer = ce.cross_entropy(

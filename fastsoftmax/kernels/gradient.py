@@ -37,7 +37,7 @@ def block_logits(
 # The chunk functions take rows order[start:stop], or start..stop if order is empty, in blocks of B, and return their
 # loss. All have one signature, without tiles, so that drivers are compiled once; what has length 0 is not computed.
 # Rows order[start + ahead:] are what the same worker probably takes next.
-ALONE = 1 << 16  # weights, that move in 20 us, below which waking another thread takes longer
+ALONE = 1 << 16  # weights, below which they move on one thread
 TILE: tuple[int, ...] = ()
 SIDE: tuple[int, ...] = ()  # constants of a pointer: the tiles of forward and adjoint
 

@@ -26,7 +26,7 @@ Array = NDArray[Any]
 def chunk_count(rows: int, plan: Arrangement, coef_bytes: int) -> int:
     """A power of two of partial gradients, by shapes alone, of at least `worth` rows each, unless there are but two.
 
-    Of panels they take 4 MB, or are 8: clearing and adding up 32 of 0.5 MB was a tenth of a pass over 1024 x 100.
+    Of panels they take 4 MB, or are 8: clearing and adding up 32 of 0.5 MB was 3 % of a pass over 1024 x 100.
     """
     block, worth = plan.block, plan.worth
     fit = PARTIAL_BYTES // coef_bytes
