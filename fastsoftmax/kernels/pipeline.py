@@ -16,7 +16,7 @@ from fastsoftmax.engine.simd import LANE_BYTES, await_count, borrow, signal, tak
 from fastsoftmax.kernels.cross_entropy import block_cross_entropy
 from fastsoftmax.kernels.layouts import gather
 from fastsoftmax.kernels.logits import ByRow, add_sums, curvature
-from fastsoftmax.kernels.panels import FEATURES, adjoint_units, forward_units, pack_rows, place
+from fastsoftmax.kernels.panels import FAR, FEATURES, TALL, adjoint_units, forward_units, pack_rows, place
 
 RESIDUALS, GRADIENT = 0, 1
 SLOTS = 3  # blocks that are under way: with two, residuals would wait for the last part of the gradient before
@@ -35,7 +35,10 @@ def _work(
     lies = ByRow(ld)
     panel = len(P) // design.features * FEATURES
     if stage == GRADIENT:
-        adjoint_units(P, 0, FEATURES, panel, rows, design.m, Z, ld, G, unit, start, stop, first == 0, P, 0, 0)
+        # The next panel is fetched while one is used: without it a pass over 2000 x 2048 x 601 took 1.05 times as long.
+        adjoint_units(
+            P, 0, FEATURES, panel, rows, design.m, Z, ld, G, unit, start, stop, first == 0, P, panel, len(TALL), True
+        )
         k = start * lanes
         add_sums(lies, borrow(Z, k, len(Z) - k), rows, min(c, stop * lanes) - k, borrow(g, k, len(g) - k))
         return 0.0
@@ -48,7 +51,7 @@ def _work(
     gather(design, index, count, True, T)
     X, x, step = place(design, T, none, first + start)
     pack_rows(X, x, step, count, design.m, P, start * FEATURES, panel)
-    forward_units(X, x, step, count, design.m, W, unit, b, own, ld, 0, len(W) // unit)
+    forward_units(X, x, step, count, design.m, W, unit, b, own, ld, 0, len(W) // unit, FAR)
     if len(proba):
         curvature(lies, own, count, c, b, proba, (first + start) * c, targets.weight, index)
         return 0.0

@@ -13,8 +13,8 @@ from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import pipeline
 from fastsoftmax.kernels.cross_entropy import Targets
 
-BLOCK, SHARE = 192, 48  # rows, and those of an item: 4 items
-BLOCK_BYTES = 6500000  # of those that are under way
+BLOCK, SHARE = 144, 48  # rows, and those of an item: 3 items, each whole tiles of 8 and of 12
+BLOCK_BYTES = 5000000  # of those that are under way
 LAST_BYTES = 40 << 20  # at most, of the last workspace, which is kept for the next call like it
 SPAN = 4  # vectors of classes of an item of the gradient
 SLICE = 6e9  # floating-point operations of a call of the driver, some 20 ms on two cores, so that Ctrl-C works

@@ -35,12 +35,14 @@ def test_packed_weights_come_back(rng, dtype, m, c, scaled):
 
 @kernel
 def products(X, x, ld, panel, rows, m, W, unit, bias, Z, ldz, units, G, P):
-    panels.forward_units(X, x, ld, rows, m, W, unit, bias, Z, ldz, 0, units)
+    panels.forward_units(X, x, ld, rows, m, W, unit, bias, Z, ldz, 0, units, panels.FAR)
     if panel == panels.FEATURES:
-        panels.adjoint_units(X, x, ld, panel, rows, m, Z, ldz, G, unit, 0, units, False, X, x, 1)
+        panels.adjoint_units(X, x, ld, panel, rows, m, Z, ldz, G, unit, 0, units, False, X, x, 1, False)
     else:
         panels.pack_rows(X, x, ld, rows, m, P, 0, panel)
-        panels.adjoint_units(P, 0, panels.FEATURES, panel, rows, m, Z, ldz, G, unit, 0, units, False, X, x, 0)
+        panels.adjoint_units(
+            P, 0, panels.FEATURES, panel, rows, m, Z, ldz, G, unit, 0, units, False, P, panel, 12, True
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
