@@ -125,7 +125,10 @@ def _cross_entropy(
     workers = max(1, min(threads.worker_count(10.0 * flat.size), groups))
     bias, length = np.zeros(c if c < sm.FEW else 0, flat.dtype), -(-B // 16) * 16
     block, index = memory.aligned((workers, c * B), flat.dtype), memory.aligned((workers, length), np.int64)
-    stats, logs = memory.aligned((workers, 2 * length), flat.dtype), memory.aligned((workers, length), np.float64)
+    stats, logs = (
+        memory.aligned((workers, ce.STATS * length), flat.dtype),
+        memory.aligned((workers, length), np.float64),
+    )
     out, kernel = residual.reshape(-1), targets.kernel
     pointer = ce.cross_entropy(
         lies, flat, c, B, kernel, factor, 0, 0, bias, block[0], index[0], stats[0], logs[0], losses, out

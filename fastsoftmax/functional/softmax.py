@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastsoftmax.data.gate import contiguous
 from fastsoftmax.engine import memory, threads
-from fastsoftmax.functional.checks import Floats, as_logits, check_out, rows_per_block, slices
+from fastsoftmax.functional.checks import Floats, as_logits, check_out, rows_per_block, rows_together, slices
 from fastsoftmax.kernels import softmax as sm
 
 
@@ -53,10 +53,11 @@ def _plan(shape: tuple[int, ...], axis: int | None, dtype: np.dtype[Any], worker
     B = 0 if inner == 1 and c >= sm.FEW else rows_per_block(c, dtype.itemsize)
     rows = size // c
     groups = rows if B == 0 else -(-rows // B) if inner == 1 else rows // max(inner, 1) * -(-inner // B)
-    workers, length = min(workers, max(groups, 1)), max(B, 8)
+    workers = min(workers, max(groups, 1))
+    length = B or (1 if c >= sm.LONG else rows_together(c, 4 * dtype.itemsize))
     double = np.dtype(np.float64)
     parts = [((1, c if B else 0), dtype), ((workers, c * B), dtype), ((workers, 2 * length), dtype),
-             ((workers, length), double)]  # fmt: skip
+             ((workers, -(-length // 8) * 8), double)]  # fmt: skip
     return Plan(c, inner, B, groups, reduced, kept, memory.places(parts))
 
 

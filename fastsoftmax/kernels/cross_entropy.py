@@ -15,6 +15,7 @@ from fastsoftmax.kernels.logits import affine, exponentials, gather, maximum, sc
 from fastsoftmax.kernels.math import exp_in_place, log1p_in_place, lowest, sum_in_lanes
 
 MINUS = -np.inf
+STATS = 3  # numbers of a row that a block keeps, in the dtype of the logits
 
 
 class Targets(NamedTuple):
@@ -65,30 +66,51 @@ def label_of(targets: Any, row: int, c: int) -> int:
 
 @inlined
 def take_labels(
-    lies: Any, Z: Any, rows: int, c: int, M: Any, targets: Any, index: Any, expected: Any, leads: Any
+    lies: Any, Z: Any, rows: int, c: int, M: Any, L: Any, targets: Any, index: Any, expected: Any, leads: Any
 ) -> None:
-    """expected[i] = sum_k Y_k (Z_k - M) of row i; leads[i] = the label's logit less M, where there is a label.
+    """expected[i] = sum_k Y_k (Z_k - M) of row i; L[i] = the label's logit, leads[i] = that less M; -inf without one.
 
-    The label's logit becomes -inf: the sum leaves it out, and where the others are small it has all their digits.
+    In Z the label's logit becomes -inf: the sum leaves it out, and where the others are small it has all their digits.
     """
     labels, soft, smoothing = targets.labels, targets.soft, targets.smoothing
     row, step = steps(lies)
     if len(labels) and smoothing == 0:  # nearly always: with a loop of its own 200000 x 20 x 3 take half of the time
         for i in range(rows):
             at = i * row + labels[index[i]] * step
-            lead = Z[at] - M[i]
-            expected[i] = leads[i] = lead
+            L[i] = Z[at]
+            expected[i] = leads[i] = L[i] - M[i]
             Z[at] = MINUS
         return
     for i in range(rows):
         label = label_of(targets, index[i], c)
         at = i * row + label * step
-        lead = Z[at] - M[i] if label >= 0 else Z.dtype.type(MINUS)
-        expected[i] = leads[i] = lead
+        L[i] = Z[at] if label >= 0 else MINUS
+        expected[i] = leads[i] = L[i] - M[i]
         if label < 0 or smoothing > 0:
             expected[i] = expected_logit(Z, i * row, step, c, M[i], soft, index[i] * c, label, smoothing)
         if label >= 0:
             Z[at] = MINUS
+
+
+@inlined
+def log_of_sums(S: Any, L: Any, M: Any, rows: int, low: float, logs: Any, losses: Any) -> None:
+    """Losses, so far what is expected, and leads, in `logs` -> losses, of sums S of the others and exp of labels, L.
+
+    log(S + L) is log(1 + S / L) and the label's lead, which what is expected has too: a confident row keeps all digits
+    of S. Where there is no L, exp of the maximum takes its place; M comes to hold that.
+    """
+    missing = False
+    for i in range(rows):
+        missing |= L[i] == 0
+    if missing:
+        exp_in_place(M, M, low)
+    for i in range(rows):
+        there = L[i] != 0
+        losses[i] -= logs[i] if there else 0.0
+        logs[i] = np.float64(S[i]) / (L[i] if there else M[i]) - (0.0 if there else 1.0)
+    log1p_in_place(logs)
+    for i in range(rows):
+        losses[i] = logs[i] - losses[i]
 
 
 @inlined
@@ -116,54 +138,49 @@ def put_labels(lies: Any, Z: Any, rows: int, c: int, factor: float, targets: Any
 
 
 @inlined
-def scale_rows(S: Any, M: Any, rows: int, c: int, factor: float, targets: Any, index: Any, residuals: Any) -> None:
-    """Sums of the others, S, and exp of the label's lead, M -> scales and bases of the rows, and labels' residuals."""
-    weight, base, kind = targets.weight, targets.smoothing / c, S.dtype.type
-    sharp = targets.smoothing - base
+def scale_rows(
+    S: Any, L: Any, rows: int, c: int, factor: float, targets: Any, index: Any, base: Any, residuals: Any
+) -> None:
+    """Sums of the others, S, and exp of the labels, L -> scales S and bases of the rows, and labels' residuals."""
+    weight, even, kind = targets.weight, targets.smoothing / c, S.dtype.type
+    sharp = targets.smoothing - even
     if len(weight) == 0:  # by whole vectors
-        f, low, high = kind(factor), kind(factor * base), kind(factor * sharp)
+        f, low, high = kind(factor), kind(factor * even), kind(factor * sharp)
         for i in range(rows):
-            scale = f / (S[i] + M[i])
+            scale = f / (S[i] + L[i])
             residuals[i] = high - scale * S[i]
-            S[i], M[i] = scale, low
+            S[i], base[i] = scale, low
         return
     for i in range(rows):
         w = kind(factor * weight[index[i]])
-        scale = w / (S[i] + M[i])
+        scale = w / (S[i] + L[i])
         residuals[i] = w * kind(sharp) - scale * S[i]
-        S[i], M[i] = scale, w * kind(base)
+        S[i], base[i] = scale, w * kind(even)
 
 
 @outlined
 def block_cross_entropy(
     lies: Any, Z: Any, rows: int, c: int, bias: Any, targets: Any, index: Any, factor: float, residual: bool,
-    exactly: bool, stats: Any, logs: Any, losses: Any,
+    stats: Any, logs: Any, losses: Any,
 ) -> float:  # fmt: skip
-    """Logits -> losses of the rows, weighted, and their sum; Z -> factor * residual if asked.
+    """Logits -> losses of the rows, weighted, and their sum; Z -> factor * residual if asked. stats: STATS rows.
 
-    With the label apart, S = sum of the others + exp(its lead): a confident row's loss is log1p(the others), its
-    label's residual -others / S, and neither is a difference of numbers near 1. exactly: as in `exp_of_difference`.
+    With the label apart, S = the sum of the others, a confident row's loss is log1p(S / exp of the label), its
+    label's residual -S over the whole sum, and neither is a difference of numbers near 1.
     """
-    size, weight = len(logs), targets.weight
-    M, S = borrow(stats, 0, size), borrow(stats, size, size)
+    size, weight, low = len(logs), targets.weight, lowest(Z, residual)
+    M, S, L = borrow(stats, 0, size), borrow(stats, size, size), borrow(stats, 2 * size, size)
     maximum(lies, Z, rows, c, bias, M)
-    take_labels(lies, Z, rows, c, M, targets, index, losses, logs)
-    exponentials(lies, Z, rows, c, M, S, residual, lowest(Z, residual), exactly)
-    for i in range(rows):
-        M[i] = logs[i]
-    exp_in_place(M, lowest(Z, residual))
-    for i in range(rows):
-        others = np.float64(S[i])
-        logs[i] = others if logs[i] == 0 else others + M[i] - 1
-    log1p_in_place(logs)
-    for i in range(rows):
-        losses[i] = logs[i] - losses[i]
+    take_labels(lies, Z, rows, c, M, L, targets, index, losses, logs)
+    exponentials(lies, Z, rows, c, M, S, residual, low)
+    exp_in_place(L, M, low)
+    log_of_sums(S, L, M, rows, low, logs, losses)
     if len(weight):
         for i in range(rows):
             w = weight[index[i]]
             losses[i] = w * losses[i] if w != 0 else 0.0
     if residual:
-        scale_rows(S, M, rows, c, factor, targets, index, logs)
+        scale_rows(S, L, rows, c, factor, targets, index, M, logs)
         affine(lies, Z, rows, c, S, M)
         put_labels(lies, Z, rows, c, factor, targets, index, logs)
     return sum_in_lanes(losses, rows)
@@ -180,9 +197,7 @@ def _cross_entropy(
             index[i] = first + i
         gather(lies, Z, first * c, rows, c, block)
         own = borrow(losses, first, rows)
-        block_cross_entropy(
-            lies, block, rows, c, bias, targets, index, factor, len(residual) > 0, True, stats, logs, own
-        )
+        block_cross_entropy(lies, block, rows, c, bias, targets, index, factor, len(residual) > 0, stats, logs, own)
         if len(residual):
             scatter(lies, block, rows, c, residual, first * c)
     return 0.0

@@ -55,7 +55,7 @@ def _losses(
         block_logits(design, order, ahead, W, b, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
         if len(predictions):
             argmax(lies, Z, rows, c, b, stats, index, predictions)
-        loss += block_cross_entropy(lies, Z, rows, c, b, targets, index, 1.0, wanted, False, stats, logs, losses)
+        loss += block_cross_entropy(lies, Z, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses)
         if wanted:
             add_sums(lies, Z, rows, c, g)
             adjoint(design, T, order, first, rows, Z, B, classes, G, TILE, SIDE)

@@ -2,31 +2,18 @@
 
 from typing import Any, NamedTuple
 
-from fastsoftmax.engine.jit import by_layout, inlined
-from fastsoftmax.engine.simd import (
-    LANE_BYTES,
-    borrow,
-    fma,
-    last_lanes,
-    load,
-    row_offsets,
-    spread,
-    store,
-    store_firsts,
-    total,
-    where_less,
-)
+from fastsoftmax.engine.jit import by_layout
+from fastsoftmax.engine.simd import LANE_BYTES, borrow, fma, last_lanes, load, store, total, where_less
 from fastsoftmax.kernels.softmax import (
     GROUP,
     INFINITY,
-    ONE,
     block_affine,
     block_exp,
     block_maximum,
+    each_affine,
+    each_exp,
+    each_maximum,
     gather_block,
-    rows_affine,
-    rows_exp,
-    rows_maximum,
     scatter_block,
     softmax_block,
     softmax_rows,
@@ -58,8 +45,8 @@ def class_maximum(lies: Any, Z: Any, rows: int, c: int, bias: Any, M: Any) -> No
     block_maximum(Z, lies.B, rows, c, bias, M)
 
 
-def class_exp(lies: Any, Z: Any, rows: int, c: int, M: Any, S: Any, keep: bool, low: float, exactly: bool) -> None:
-    block_exp(Z, lies.B, rows, c, M, S, keep, low, exactly)
+def class_exp(lies: Any, Z: Any, rows: int, c: int, M: Any, S: Any, keep: bool, low: float) -> None:
+    block_exp(Z, lies.B, rows, c, M, S, keep, low)
 
 
 def class_affine(lies: Any, Z: Any, rows: int, c: int, scale: Any, base: Any) -> None:
@@ -67,7 +54,7 @@ def class_affine(lies: Any, Z: Any, rows: int, c: int, scale: Any, base: Any) ->
 
 
 def class_proba(lies: Any, Z: Any, rows: int, c: int, bias: Any, stats: Any, proba: Any, p: int) -> None:
-    softmax_block(Z, lies.B, rows, c, bias, stats, False)
+    softmax_block(Z, lies.B, rows, c, bias, stats)
     scatter_block(Z, lies.B, rows, c, proba, p, c, 1)
 
 
@@ -123,20 +110,15 @@ def row_steps(lies: Any) -> tuple[int, int]:
 
 
 def row_maximum(lies: Any, Z: Any, rows: int, c: int, bias: Any, M: Any) -> None:
-    for r in range(0, rows, len(GROUP)):
-        store_firsts(M, r, rows_maximum(Z, row_offsets(0, r, r + len(GROUP), lies.ld, GROUP), c))
+    each_maximum(Z, 0, lies.ld, rows, c, M, GROUP)
 
 
-def row_exp(lies: Any, Z: Any, rows: int, c: int, M: Any, S: Any, keep: bool, low: float, exactly: bool) -> None:
-    for r in range(0, rows, len(GROUP)):
-        at = row_offsets(0, r, r + len(GROUP), lies.ld, GROUP)
-        store_firsts(S, r, rows_exp(Z, at, c, spread(M, r, GROUP), Z, at, keep, low, exactly))
+def row_exp(lies: Any, Z: Any, rows: int, c: int, M: Any, S: Any, keep: bool, low: float) -> None:
+    each_exp(Z, 0, lies.ld, rows, c, M, S, Z, 0, lies.ld, keep, low, 0, GROUP)
 
 
 def row_affine(lies: Any, Z: Any, rows: int, c: int, scale: Any, base: Any) -> None:
-    for r in range(0, rows, len(GROUP)):
-        at = row_offsets(0, r, r + len(GROUP), lies.ld, GROUP)
-        rows_affine(Z, at, c, spread(scale, r, GROUP), spread(base, r, GROUP), 0.0, Z, at)
+    each_affine(Z, lies.ld, rows, c, scale, base, GROUP)
 
 
 def row_gather(lies: Any, source: Any, o: int, rows: int, c: int, Z: Any) -> None:
@@ -153,19 +135,8 @@ def row_scatter(lies: Any, Z: Any, rows: int, c: int, out: Any, o: int) -> None:
             to[k] = row[k]
 
 
-@inlined
-def rows_proba(Z: Any, r: int, ld: int, c: int, proba: Any, p: int, group: Any) -> None:
-    """Of rows r, r + 1, ..., as many as `group` is long."""
-    last = r + len(group)
-    softmax_rows(Z, row_offsets(0, r, last, ld, group), c, proba, row_offsets(p, r, last, c, group), False)
-
-
 def row_proba(lies: Any, Z: Any, rows: int, c: int, bias: Any, stats: Any, proba: Any, p: int) -> None:
-    together = rows // len(GROUP) * len(GROUP)
-    for r in range(0, together, len(GROUP)):
-        rows_proba(Z, r, lies.ld, c, proba, p, GROUP)
-    for r in range(together, rows):
-        rows_proba(Z, r, lies.ld, c, proba, p, ONE)
+    softmax_rows(Z, 0, lies.ld, rows, c, proba, p, c, stats, 0, GROUP)
 
 
 def row_argmax(lies: Any, Z: Any, rows: int, c: int, bias: Any, stats: Any, index: Any, out: Any) -> None:
@@ -227,7 +198,9 @@ def row_sums(lies: Any, Z: Any, rows: int, c: int, sums: Any) -> None:
 
 steps = by_layout({ByClass: class_steps, ByRow: row_steps})  # from row to row, and from class to class
 maximum = by_layout({ByClass: class_maximum, ByRow: row_maximum})  # M[i] = the maximum of row i; the bias is added
-exponentials = by_layout({ByClass: class_exp, ByRow: row_exp})  # S[i] = sum exp(Z - M[i]); Z = exp(Z - M) if `keep`
+exponentials = by_layout(
+    {ByClass: class_exp, ByRow: row_exp}
+)  # S[i] = sum of `exp_from`, M the maximum; Z too if `keep`
 gather = by_layout({ByClass: class_gather, ByRow: row_gather})  # of rows that lie by themselves, in source[o:]
 scatter = by_layout({ByClass: class_scatter, ByRow: row_scatter})  # and back
 affine = by_layout({ByClass: class_affine, ByRow: row_affine})  # Z = Z * scale - base, a scale and a base to each row

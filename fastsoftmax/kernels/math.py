@@ -11,81 +11,105 @@ from fastsoftmax.engine.jit import inlined, kernel
 from fastsoftmax.engine.simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, total, where_less
 from fastsoftmax.engine.threads import JIT
 
-# Of each dtype: log2(e); a number that leaves the biased exponent in a sum's lowest bits;
-# -log(2) in two parts, the first so short that n * it is exact; 2 ** -(what the bias is too large);
-# the coefficients p of exp(r) = 1 + r + r^2 p(r) on |r| <= log(2) / 2: those of Cephes' expf, and Taylor's.
+# Of each dtype: log2(e); a number that leaves a biased exponent in a sum's lowest bits, with SCALE's; -log(2) in two
+# parts, the first so short that n times it is exact; beyond which |m| the maximum itself is subtracted, twice what
+# counts below it; the coefficients p of exp(r) = 1 + r + r^2 p(r) on |r| <= log(2) / 2, of the least largest relative
+# error (3e-9, 4e-18).
 EXP = {
     "float32": (
         1.44269504088896341,
         1.5 * 2.0**23 + 127 + 32,
         -0.693359375,
         2.12194440e-4,
-        2.0**-32,
-        (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1),
+        208.0,
+        (
+            1.3814449162251143e-3,
+            8.36878208128188e-3,
+            4.1668394584245795e-2,
+            1.6666520089826994e-1,
+            4.9999993410647203e-1,
+        ),
     ),
     "float64": (
         1.44269504088896341,
         1.5 * 2.0**52 + 1023 + 64,
         -6.93147180369123816490e-01,
         -1.90821492927058770002e-10,
-        2.0**-64,
-        tuple(1 / math.factorial(q) for q in range(13, 1, -1)),
+        1492.0,
+        (
+            2.4999973143950394e-08,
+            2.763037981121198e-07,
+            2.7557587323885172e-06,
+            2.480149275923579e-05,
+            1.9841269504775923e-04,
+            1.3888888943926318e-03,
+            8.333333333495625e-03,
+            4.166666666652917e-02,
+            1.666666666666641e-01,
+            5.000000000000011e-01,
+        ),
     ),
 }
-
-
+# What exponentials are multiplied by, so that none is subnormal: sums of 1e7 of them fit.
+SCALE = {"float32": 2.0**32, "float64": 2.0**64}
 LOWEST = (-104.0, -746.0)  # of float32 and of float64: below it exp is 0, and
 NORMAL = (-86.0, -705.0)  # above it exp is no subnormal number
 
 
-def _exp_of(dtype: Any) -> Callable[..., Any]:
-    log2e, shift, minus_high, minus_low, tiny, coefficients = EXP[str(dtype)]
+def _origin_of(dtype: Any) -> Callable[..., Any]:
+    log2e, shift, _, _, far, _ = EXP[str(dtype)]
 
-    def body(x: Any, more: Any) -> Any:
-        t = fma(x, log2e, shift)
-        n = t - shift
-        high, low = fma(n, minus_high, x), fma(n, minus_low, more)
-        r = high + low
-        # high is exact; low is added late, where it costs no second rounding
-        p = fma(polynomial(r, coefficients), r * r, low) + high + 1.0
-        return p * power_of_two(t) * tiny  # in two steps: a subnormal result is rounded, not lost
+    def body(m: Any, low: float) -> Any:
+        base = where_less(m, far, where_less(-far, m, 0.0, m), m)
+        top = m - base
+        return base, shift - (fma(top, log2e, shift) - shift), top + low
 
     return body
 
 
-def exp_of_sum(x: Any, more: Any) -> Any:
-    """exp(x + more) of a vector x between LOWEST and 0, within 0.9 ulp; more: what is beyond the last digit of x.
+def origin_of(m: Any, low: float) -> Any:
+    """(base, shift, cut) of rows whose maximum is the vector m: from where `exp_from` counts.
+
+    Logits count if they are not below m + low, `low` not below LOWEST. Not the maximum is subtracted from them, which
+    would round (by 2e-6 of the exponential where z - m is -40 in float32), but what is exact: nothing, or, where the
+    maximum is so large that all that counts is within a factor of 2 of it, the maximum (Sterbenz 1974, theorem 4.3.1).
+    The rest of it is a power of 2 and a factor of the row, which its sum has too.
+    """
+    return _origin_of(m.dtype)(m, low)
+
+
+def _exp_from_of(dtype: Any) -> Callable[..., Any]:
+    log2e, _, minus_high, minus_low, _, coefficients = EXP[str(dtype)]
+
+    def body(z: Any, origin: Any) -> Any:
+        base, shift, cut = origin
+        x = z - base
+        t = fma(x, log2e, shift)
+        n = t - shift
+        r = fma(n, minus_low, fma(n, minus_high, x))  # the inner one is exact
+        p = fma(polynomial(r, coefficients), r * r, r) + 1.0
+        return where_less(x, cut, 0.0, p * power_of_two(t))
+
+    return body
+
+
+def exp_from(z: Any, origin: Any) -> Any:
+    """exp of a vector z as `origin_of` says, times the row's factor and SCALE, within 1.2 ulp; of NaN it is NaN.
 
     Rounding to the nearest power of two is by the magic constant: no conversion to an integer, no libm.
     """
-    return _exp_of(x.dtype)(x, more)
+    return _exp_from_of(z.dtype)(z, origin)
 
 
 if JIT:
 
-    @overload(exp_of_sum, jit_options={"error_model": "numpy"})
-    def _compiled_exp(x: Any, more: Any) -> Any:
-        return _exp_of(x.dtype)
+    @overload(origin_of, jit_options={"error_model": "numpy"})
+    def _compiled_origin(m: Any, low: float) -> Any:
+        return _origin_of(m.dtype)
 
-
-@inlined
-def exp_above(x: Any, more: Any, low: float) -> Any:
-    """exp(x + more), and 0 where x is below `low`, which is not below LOWEST; of +inf and NaN it is NaN."""
-    return where_less(x, low, 0.0, exp_of_sum(where_less(x, low, low, x), more))
-
-
-@inlined
-def exp_of_difference(z: Any, m: Any, low: float, exactly: bool) -> Any:
-    """exp(z - m), 0 where that is below `low`; exactly: with what rounding takes from z - m.
-
-    Else exp has a relative error of the rounding of z - m, 2e-6 where that is -40 in float32 (Knuth, TAOCP 2, section
-    4.2.2, theorem B).
-    """
-    d = z - m
-    if not exactly:
-        return exp_above(d, 0.0, low)
-    back = d - z
-    return exp_above(d, (z - (d - back)) - (m + back), low)
+    @overload(exp_from, jit_options={"error_model": "numpy"})
+    def _compiled_exp(z: Any, origin: Any) -> Any:
+        return _exp_from_of(z.dtype)
 
 
 @inlined
@@ -144,10 +168,10 @@ def log1p(x: Any) -> Any:
 
 
 @kernel
-def exp_in_place(x: Any, low: float) -> None:
-    """`exp_above` of each entry of an array whose length fills whole vectors."""
-    for i in range(0, len(x), LANE_BYTES // x.itemsize):
-        store(x, i, exp_above(load(x, i), 0.0, low))
+def exp_in_place(z: Any, M: Any, low: float) -> None:
+    """`exp_from` of each entry, M the maximum of its row, of arrays whose length fills whole vectors."""
+    for i in range(0, len(z), LANE_BYTES // z.itemsize):
+        store(z, i, exp_from(load(z, i), origin_of(load(M, i), low)))
 
 
 @kernel

@@ -55,7 +55,7 @@ def _work(
     if len(proba):
         curvature(lies, own, count, c, b, proba, (first + start) * c, targets.weight, index)
         return 0.0
-    return block_cross_entropy(lies, own, count, c, b, targets, index, 1.0, True, False, stats, logs, losses)
+    return block_cross_entropy(lies, own, count, c, b, targets, index, 1.0, True, stats, logs, losses)
 
 
 work = Pointer(_work)

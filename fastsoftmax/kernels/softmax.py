@@ -31,15 +31,17 @@ from fastsoftmax.engine.simd import (
     store,
     store_firsts,
     store_rows,
+    where_least,
     where_less,
 )
-from fastsoftmax.kernels.math import exp_of_difference, log1p_in_place, lowest
+from fastsoftmax.kernels.math import exp_from, log1p_in_place, lowest, origin_of
 
 INFINITY = math.inf
 FEW = 32  # classes: below, lanes over rows are faster
 SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = 0, 1, 2
 CHAIN = 32  # terms a lane adds up before it begins anew: one chain over 1e7 classes in float32 rounds by 2.5e-4
 GROUP, ONE = (0,) * (4 if WIDE else 2), (0,)  # rows of a bundle
+LONG = 4096  # classes from which on a row's own vectors leave no time to wait: bundles of one
 
 
 @inlined
@@ -68,17 +70,17 @@ def block_maximum(Z: Any, B: int, rows: int, c: int, bias: Any, M: Any) -> None:
 
 
 @inlined
-def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool, low: float, exactly: bool) -> None:
-    """S[i] = sum of exp(Z - M) over row i; Z = exp(Z - M) if `keep`; 0 where Z - M is below `low`."""
+def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool, low: float) -> None:
+    """S[i] = sum of `exp_from` over row i with maximum M[i]; Z = `exp_from` of it if `keep`."""
     lanes = LANE_BYTES // Z.itemsize
     for i in range(0, rows, lanes):
         m = load(M, i)
-        none = last_lanes(m, 0)
+        none, origin = last_lanes(m, 0), origin_of(m, low)
         s, lost = none, none
         for first in range(0, c, CHAIN):
             part = none
             for k in range(first, min(c, first + CHAIN)):
-                e = exp_of_difference(load(Z, k * B + i), m, low, exactly)
+                e = exp_from(load(Z, k * B + i), origin)
                 if keep:
                     store(Z, k * B + i, e)
                 part = part + e
@@ -87,23 +89,24 @@ def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool, low
 
 
 @inlined
-def block_exp_of_others(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, low: float) -> None:
-    """As `block_exp`, short of 1 for the maximum: a sum with it loses the digits of all others where they are small."""
+def block_others(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, low: float) -> None:
+    """S[i] = the sum of exp(Z - M[i]) over row i, short of 1 for the maximum.
+
+    A sum with that 1 loses the digits of all others where they are small.
+    """
     lanes = LANE_BYTES // Z.itemsize
     for i in range(0, rows, lanes):
         m = load(M, i)
-        none = last_lanes(m, 0)
-        one, s, lost, equal = none + 1.0, none, none, none
+        none, origin = last_lanes(m, 0), origin_of(m, low)
+        s, lost, equal = none, none, none
         for first in range(0, c, CHAIN):
             part = none
             for k in range(first, min(c, first + CHAIN)):
                 z = load(Z, k * B + i)
-                part = part + where_less(
-                    z, m, exp_of_difference(z, m, low, True), z - m
-                )  # NaN stays, the maximum becomes 0
-                equal = equal + where_less(z, m, none, one)
+                part = part + where_least(z, m, 0.0, exp_from(z, origin))
+                equal = equal + where_least(z, m, 1.0, none)
             s, lost = add_exactly(s, lost, part)
-        store(S, i, s + lost + (equal - 1.0))
+        store(S, i, (s + lost) / exp_from(m, origin) + (equal - 1.0))
 
 
 @inlined
@@ -136,51 +139,60 @@ def rows_maximum(Z: Any, at: Any, c: int) -> Any:
 
 
 @inlined
-def rows_exp(Z: Any, at: Any, c: int, m: Any, out: Any, to: Any, keep: bool, low: float, exactly: bool) -> Any:
-    """The sum of exp(Z - m) of each row of a bundle; out = exp(Z - m) if `keep`; 0 where Z - m is below `low`.
+def rows_exp(Z: Any, at: Any, c: int, m: Any, out: Any, to: Any, keep: bool, low: float, ahead: int) -> Any:
+    """The sum of `exp_from` of each row of a bundle, m its maximum; out = `exp_from` if `keep`.
 
-    The rows after them are fetched meanwhile: 4096 x 1000 then take 0.9 of the time.
+    What lies `ahead` entries is fetched meanwhile: 10000 x 128 then take 0.9 of the time.
     """
     lanes = LANE_BYTES // Z.itemsize
-    length, whole, ahead = CHAIN * lanes, c - c % lanes, len(at) * c
-    last = exp_of_difference(load_rows(Z, at, c - lanes), m, low, exactly)
-    none = last_lanes(last, 0)
-    s, lost = last_lanes(last, c % lanes), none
+    length, whole, origin = CHAIN * lanes, c - c % lanes, origin_of(m, low)
+    none = last_lanes(m, 0)
+    last, part, s, lost = none, none, none, none
+    if whole < c:
+        last = exp_from(load_rows(Z, at, c - lanes), origin)
+        part = last_lanes(last, c - whole)
     for first in range(0, whole, length):
-        part = none
         for k in range(first, min(whole, first + length), lanes):
             for i in range(len(at)):
                 prefetch(Z, at[i] + ahead + k)
-            e = exp_of_difference(load_rows(Z, at, k), m, low, exactly)
+            e = exp_from(load_rows(Z, at, k), origin)
             if keep:
                 store_rows(out, to, k, e)
             part = part + e
-        s, lost = add_exactly(s, lost, part)
-    if keep:
+        if first == 0:
+            s = part
+        else:
+            s, lost = add_exactly(s, lost, part)
+        part = none
+    if keep and whole < c:
         store_rows(out, to, c - lanes, last)
     return each_total(s + lost)
 
 
 @inlined
-def rows_exp_of_others(Z: Any, at: Any, c: int, m: Any, low: float) -> Any:
-    """As `rows_exp`, short of 1 for the maximum: a sum with it loses the digits of all others where they are small."""
+def rows_others(Z: Any, at: Any, c: int, m: Any, low: float, ahead: int) -> Any:
+    """The sum of exp(Z - m) of each row of a bundle, short of 1 for the maximum, as in `block_others`."""
     lanes = LANE_BYTES // Z.itemsize
-    length, whole = CHAIN * lanes, c - c % lanes
-    z = load_rows(Z, at, c - lanes)
-    none = last_lanes(z, 0)
-    one = none + 1.0
-    s = last_lanes(
-        where_less(z, m, exp_of_difference(z, m, low, True), z - m), c % lanes
-    )  # NaN stays, the maximum becomes 0
-    lost, equal = none, last_lanes(where_less(z, m, none, one), c % lanes)
+    length, whole, origin = CHAIN * lanes, c - c % lanes, origin_of(m, low)
+    none = last_lanes(m, 0)
+    part, s, lost, equal = none, none, none, none
+    if whole < c:
+        z = load_rows(Z, at, c - lanes)
+        part = last_lanes(where_least(z, m, 0.0, exp_from(z, origin)), c - whole)
+        equal = last_lanes(where_least(z, m, 1.0, none), c - whole)
     for first in range(0, whole, length):
-        part = none
         for k in range(first, min(whole, first + length), lanes):
+            for i in range(len(at)):
+                prefetch(Z, at[i] + ahead + k)
             z = load_rows(Z, at, k)
-            part = part + where_less(z, m, exp_of_difference(z, m, low, True), z - m)
-            equal = equal + where_less(z, m, none, one)
-        s, lost = add_exactly(s, lost, part)
-    return each_total(s + lost) + (each_total(equal) - 1.0)
+            part = part + where_least(z, m, 0.0, exp_from(z, origin))
+            equal = equal + where_least(z, m, 1.0, none)
+        if first == 0:
+            s = part
+        else:
+            s, lost = add_exactly(s, lost, part)
+        part = none
+    return each_total(s + lost) / exp_from(m, origin) + (each_total(equal) - 1.0)
 
 
 @inlined
@@ -191,6 +203,37 @@ def rows_affine(Z: Any, at: Any, c: int, scale: Any, base: Any, less: Any, out: 
     for k in range(0, c - lanes + 1, lanes):
         store_rows(out, to, k, load_rows(Z, at, k) * scale - base - less)
     store_rows(out, to, c - lanes, last)
+
+
+# ---- the same of a few rows, Z[o : o + rows * ld], bundle by bundle: one waits for its sums while others are worked
+# on. A bundle that the rows do not fill has the last one several times.
+
+
+@inlined
+def each_maximum(Z: Any, o: int, ld: int, rows: int, c: int, M: Any, group: Any) -> None:
+    """M = the maxima of rows."""
+    for r in range(0, rows, len(group)):
+        store_firsts(M, r, rows_maximum(Z, row_offsets(o, r, rows, ld, group), c))
+
+
+@inlined
+def each_exp(
+    Z: Any, o: int, ld: int, rows: int, c: int, M: Any, S: Any, out: Any, to: int, step: int, keep: bool, low: float,
+    ahead: int, group: Any,
+) -> None:  # fmt: skip
+    """S = the sums of `exp_from` of rows; out[to : to + rows * step] = `exp_from` of them if `keep`."""
+    for r in range(0, rows, len(group)):
+        at, into = row_offsets(o, r, rows, ld, group), row_offsets(to, r, rows, step, group)
+        m = spread(M, row_offsets(0, r, rows, 1, group))
+        store_firsts(S, r, rows_exp(Z, at, c, m, out, into, keep, low, ahead))
+
+
+@inlined
+def each_affine(Z: Any, ld: int, rows: int, c: int, scale: Any, base: Any, group: Any) -> None:
+    """Z = Z * scale - base of rows."""
+    for r in range(0, rows, len(group)):
+        at, row = row_offsets(0, r, rows, ld, group), row_offsets(0, r, rows, 1, group)
+        rows_affine(Z, at, c, spread(scale, row), spread(base, row), 0.0, Z, at)
 
 
 # ---- softmax, log_softmax, logsumexp of whole arrays
@@ -225,11 +268,11 @@ def scatter_block(Z: Any, B: int, rows: int, c: int, out: Any, base: int, row_st
 
 
 @outlined
-def softmax_block(Z: Any, B: int, rows: int, c: int, bias: Any, stats: Any, exactly: bool) -> None:
+def softmax_block(Z: Any, B: int, rows: int, c: int, bias: Any, stats: Any) -> None:
     """Logits -> probabilities, in place. bias: added first; stats: two rows of B."""
     M, S = borrow(stats, 0, B), borrow(stats, B, B)
     block_maximum(Z, B, rows, c, bias, M)
-    block_exp(Z, B, rows, c, M, S, True, lowest(Z, False), exactly)
+    block_exp(Z, B, rows, c, M, S, True, lowest(Z, False))
     for i in range(rows):
         S[i] = 1 / S[i]
         M[i] = 0
@@ -240,11 +283,11 @@ def softmax_block(Z: Any, B: int, rows: int, c: int, bias: Any, stats: Any, exac
 def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, stats: Any, logs: Any) -> None:
     """Logits -> the function of `mode` in place; logsumexp goes to `logs`. bias: zeros; stats: two rows of B."""
     if mode == SOFTMAX:
-        softmax_block(Z, B, rows, c, bias, stats, True)
+        softmax_block(Z, B, rows, c, bias, stats)
         return
     M, S = borrow(stats, 0, B), borrow(stats, B, B)
     block_maximum(Z, B, rows, c, bias, M)
-    block_exp_of_others(Z, B, rows, c, M, S, lowest(Z, False))
+    block_others(Z, B, rows, c, M, S, lowest(Z, False))
     for i in range(rows):
         logs[i] = S[i]
     log1p_in_place(logs)
@@ -261,39 +304,57 @@ def normalise_block(Z: Any, B: int, rows: int, c: int, mode: int, bias: Any, sta
 
 
 @outlined
-def softmax_rows(Z: Any, at: Any, c: int, out: Any, to: Any, exactly: bool) -> None:
-    """The softmax of a bundle of rows; out may be Z."""
-    s = rows_exp(Z, at, c, rows_maximum(Z, at, c), out, to, True, lowest(Z, False), exactly)
-    rows_affine(out, to, c, 1.0 / s, 0.0, 0.0, out, to)
+def softmax_rows(
+    Z: Any, o: int, ld: int, rows: int, c: int, out: Any, to: int, step: int, stats: Any, ahead: int, group: Any
+) -> None:
+    """The softmax of rows, as in `each_exp`; out may be Z. stats: two rows of as many."""
+    size = len(stats) // 2
+    M, S = borrow(stats, 0, size), borrow(stats, size, size)
+    each_maximum(Z, o, ld, rows, c, M, group)
+    each_exp(Z, o, ld, rows, c, M, S, out, to, step, True, lowest(Z, False), ahead, group)
+    for i in range(size):
+        S[i] = 1 / S[i]
+    for r in range(0, rows, len(group)):
+        at = row_offsets(to, r, rows, step, group)
+        rows_affine(out, at, c, spread(S, row_offsets(0, r, rows, 1, group)), 0.0, 0.0, out, at)
 
 
 @outlined
-def log_rows(Z: Any, at: Any, c: int, mode: int, out: Any, to: Any, stats: Any, logs: Any) -> None:
-    """The other functions of a bundle of rows."""
-    m = rows_maximum(Z, at, c)
-    store_firsts(stats, 0, m)
-    store_firsts(logs, 0, rows_exp_of_others(Z, at, c, m, lowest(Z, False)))
-    log1p_in_place(borrow(logs, 0, LANE_BYTES // 8))
-    rest = borrow(stats, len(at), len(at))
-    for r in range(len(at)):
-        if stats[r] == INFINITY:
-            logs[r] = sum_with_infinity(Z, at[r], 1, c)
-        rest[r] = logs[r]
+def log_rows(
+    Z: Any, o: int, rows: int, c: int, mode: int, out: Any, to: int, stats: Any, logs: Any, ahead: int, group: Any
+) -> None:
+    """The other functions of rows that follow each other."""
+    size = len(stats) // 2
+    M, S = borrow(stats, 0, size), borrow(stats, size, size)
+    each_maximum(Z, o, c, rows, c, M, group)
+    for r in range(0, rows, len(group)):
+        at, row = row_offsets(o, r, rows, c, group), row_offsets(0, r, rows, 1, group)
+        store_firsts(logs, r, rows_others(Z, at, c, spread(M, row), lowest(Z, False), ahead))
+    log1p_in_place(logs)
+    for r in range(rows):
+        if M[r] == INFINITY:
+            logs[r] = sum_with_infinity(Z, o + r * c, 1, c)
+        S[r] = logs[r]
         if mode == LOGSUMEXP:
-            out[to[r]] = stats[r] + logs[r]
+            out[to + r] = M[r] + logs[r]
     if mode == LOG_SOFTMAX:
-        rows_affine(Z, at, c, 1.0, m, spread(rest, 0, at), out, to)
+        for r in range(0, rows, len(group)):
+            at, row = row_offsets(o, r, rows, c, group), row_offsets(0, r, rows, 1, group)
+            rows_affine(Z, at, c, 1.0, spread(M, row), spread(S, row), out, at)
 
 
 @inlined
-def normalise_rows(Z: Any, r: int, c: int, mode: int, out: Any, stats: Any, logs: Any, group: Any) -> None:
-    """Rows r, r + 1, ..., as many as `group` is long."""
-    at = row_offsets(0, r, r + len(group), c, group)
-    if mode == SOFTMAX:
-        softmax_rows(Z, at, c, out, at, True)
-    else:
-        step = 1 if mode == LOGSUMEXP else c
-        log_rows(Z, at, c, mode, out, row_offsets(0, r, r + len(group), step, group), stats, logs)
+def normalise_rows(
+    Z: Any, start: int, stop: int, c: int, mode: int, out: Any, stats: Any, logs: Any, group: Any
+) -> None:
+    """Rows start..stop, as many together as `stats` has room for."""
+    size = len(stats) // 2
+    for first in range(start, stop, size):
+        rows, o = min(size, stop - first), first * c
+        if mode == SOFTMAX:
+            softmax_rows(Z, o, c, rows, c, out, o, c, stats, size * c, group)
+        else:
+            log_rows(Z, o, rows, c, mode, out, first if mode == LOGSUMEXP else o, stats, logs, size * c, group)
 
 
 def _normalise(
@@ -302,11 +363,10 @@ def _normalise(
 ) -> float:  # fmt: skip
     """Groups start..stop. c classes lie `inner` apart; a group is one row, or up to B rows where classes are few."""
     if B == 0:
-        together = start + (stop - start) // len(GROUP) * len(GROUP)
-        for r in range(start, together, len(GROUP)):
-            normalise_rows(Z, r, c, mode, out, stats, logs, GROUP)
-        for r in range(together, stop):
-            normalise_rows(Z, r, c, mode, out, stats, logs, ONE)
+        if c < LONG:
+            normalise_rows(Z, start, stop, c, mode, out, stats, logs, GROUP)
+        else:
+            normalise_rows(Z, start, stop, c, mode, out, stats, logs, ONE)
         return 0.0
     # of neighbours along `inner` a row is one element long; where there are none, rows follow each other
     length, row_stride, class_stride = (inner, 1, inner) if inner > 1 else (len(Z) // c, c, 1)

@@ -127,9 +127,7 @@ def _touched(
             at = first + s * B
             rows, T = min(B, last - at), borrow(R, s * B * classes, B * classes)
             block_logits(design, order, 0, W, b, at, last, at, B, classes, TILE, TILE, T, Z, index)
-            block_losses[s] += block_cross_entropy(
-                lies, Z, rows, c, b, targets, index, 1.0, True, False, stats, logs, losses
-            )
+            block_losses[s] += block_cross_entropy(lies, Z, rows, c, b, targets, index, 1.0, True, stats, logs, losses)
             add_sums(lies, Z, rows, c, borrow(g, s * classes, classes))
             turn(Z, B, T, classes, classes, rows)
         return 0.0

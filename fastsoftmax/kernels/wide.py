@@ -45,9 +45,7 @@ def _wide(
         if len(proba):
             curvature(lies, Z, count, c, b, proba, first * c, targets.weight, index)
         else:
-            block_losses[s] = block_cross_entropy(
-                lies, Z, count, c, b, targets, index, 1.0, True, False, stats, logs, losses
-            )
+            block_losses[s] = block_cross_entropy(lies, Z, count, c, b, targets, index, 1.0, True, stats, logs, losses)
         add_sums(lies, Z, count, c, borrow(g, s * classes, classes))
         turn(Z, B, T, classes, classes, count)
     return 0.0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax.data.design import Arrangement
 from fastsoftmax.engine import jit, memory
-from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.kernels.cross_entropy import STATS, Targets
 
 PARTIAL_BYTES, PANEL_BYTES = 16 << 20, 4 << 20  # all partial gradients together, unless two take more
 MANY = 64  # classes of each kind of tile
@@ -84,7 +84,7 @@ def _places(kind: Kind) -> tuple[memory.Places, int]:
         ((workers, B * part.row if gathers else 0), dtype),
         ((workers, part.classes * B), dtype),
         ((workers, B), INDEX),
-        ((workers, 2 * B), dtype),
+        ((workers, STATS * B), dtype),
         ((workers, B), DOUBLE),
         ((workers, B), DOUBLE),
     ])  # fmt: skip

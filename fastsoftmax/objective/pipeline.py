@@ -11,7 +11,7 @@ from fastsoftmax.data.design import Arrangement
 from fastsoftmax.engine import memory, threads
 from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import pipeline
-from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.kernels.cross_entropy import STATS, Targets
 
 BLOCK, SHARE = 144, 48  # rows, and those of an item: 3 items, each whole tiles of 8 and of 12
 BLOCK_BYTES = 5000000  # of those that are under way
@@ -42,7 +42,7 @@ class Workspace:
             ((pipeline.SLOTS, block * classes), dtype),
             ((workers, 0 if len(layout.direct) else SHARE * layout.ld), dtype),
             ((workers, SHARE), index),
-            ((workers, 2 * SHARE), dtype),
+            ((workers, STATS * SHARE), dtype),
             ((workers, SHARE), double),
             ((workers, SHARE), double),
         ])  # fmt: skip

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fastsoftmax.data.csr import CSR
 from fastsoftmax.engine import memory, threads
 from fastsoftmax.kernels import wide
-from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.kernels.cross_entropy import STATS, Targets
 from fastsoftmax.kernels.updates import add_partials
 
 SLICE = 2e9  # floating-point operations of a call of the driver, so that Ctrl-C works
@@ -40,7 +40,7 @@ def sweep(
     scratch = (
         memory.aligned((workers, classes * B), dtype),
         memory.aligned((workers, B), np.int64),
-        memory.aligned((workers, 2 * B), dtype),
+        memory.aligned((workers, STATS * B), dtype),
         memory.aligned((workers, B), np.float64),
         memory.aligned((workers, B), np.float64),
     )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax.engine import memory, threads
 from fastsoftmax.kernels import touched, updates
+from fastsoftmax.kernels.cross_entropy import STATS
 from fastsoftmax.kernels.csr import CSR
 from fastsoftmax.objective.softmax import SLICE, SoftmaxObjective
 from fastsoftmax.training.descent import Descent
@@ -53,7 +54,7 @@ class TouchingDescent(Descent):
             memory.aligned((blocks * B * classes,), dtype),  # residuals
             memory.aligned((workers, classes * B), dtype),
             memory.aligned((workers, B), np.int64),
-            memory.aligned((workers, 2 * B), dtype),
+            memory.aligned((workers, STATS * B), dtype),
             memory.aligned((workers, B), np.float64),
             memory.aligned((workers, B), np.float64),
             memory.aligned((workers, 2 * classes), dtype),

@@ -25,19 +25,20 @@ def arithmetic(x, y, z, out):
     simd.store(out, 4 * n, a + 2.0)
     simd.store(out, 5 * n, simd.fma(a, b, c))
     simd.store(out, 6 * n, simd.where_less(a, b, c, a))
+    simd.store(out, 7 * n, simd.where_least(a, b, c, a))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arithmetic(rng, dtype):
     n = LANES[dtype]
     x, y, z = (rng.standard_normal(n).astype(dtype) for _ in range(3))
-    out = np.zeros(7 * n, dtype)
+    out = np.zeros(8 * n, dtype)
     arithmetic(x, y, z, out)
     plain = [x + y, x - y, x * y, x / y, x + dtype(2)]
     np.testing.assert_array_equal(out[: 5 * n], np.concatenate(plain))
     exact = (x.astype(np.longdouble) * y + z).astype(dtype)
     np.testing.assert_allclose(out[5 * n : 6 * n], exact, rtol=2 * np.finfo(dtype).eps)
-    np.testing.assert_array_equal(out[6 * n :], np.where(x < y, z, x))
+    np.testing.assert_array_equal(out[6 * n :], np.concatenate([np.where(x < y, z, x), np.where(x >= y, z, x)]))
 
 
 @kernel
@@ -54,11 +55,13 @@ def test_fma_rounds_once():
     assert (out == 2.0**-29 + 2.0**-60).all()
 
 
-def test_where_less_takes_the_second_where_nan():
+def test_comparisons_take_the_second_where_nan():
     x, y = np.full(8, np.nan), np.zeros(8)
-    out = np.zeros(7 * 8)
+    out = np.zeros(8 * 8)
     arithmetic(x, y, np.ones(8), out)
     assert np.isnan(out[6 * 8 :]).all()
+    arithmetic(y, y, np.ones(8), out)
+    assert (out[6 * 8 :] == np.repeat([0.0, 1.0], 8)).all()  # of equals, none is less
 
 
 @kernel
@@ -190,7 +193,7 @@ def bundled(x, starts, count, out, firsts):
     simd.store_rows(out, to, 0, simd.each_total(a))
     simd.store_rows(out, to, n, simd.each_largest(a))
     simd.store_rows(out, to, 2 * n, simd.last_lanes(a, count))
-    simd.store_rows(out, to, 3 * n, simd.spread(x, 5, GROUP) + a)
+    simd.store_rows(out, to, 3 * n, simd.spread(x, simd.row_offsets(5, 0, 4, 1, GROUP)) + a)
     simd.store_firsts(firsts, 1, a)
 
 

@@ -30,11 +30,18 @@ def float32_range(start, stop):
 LOWEST = int(np.float32(-104).view(np.uint32)) & 0x7FFFFFFF
 
 
+def exponential(x, maximum=0.0):
+    """`exp_from`, SCALE taken off, of numbers in rows with this maximum."""
+    low, scale = ours.LOWEST[x.itemsize == 8], ours.SCALE[str(x.dtype)]
+    exp_in_place(x, np.full_like(x, maximum), low)
+    return x.astype(np.longdouble) / np.longdouble(scale)
+
+
 def worst_float32(start, stop):
     x = float32_range(start, stop)
-    exact, got = np.exp(x.astype(np.float64)), x.copy()
-    exp_in_place(got, ours.LOWEST[got.itemsize == 8])
-    return float(ulps(got, exact, np.float32).max())
+    exact, scale = np.exp(x.astype(np.float64)), np.float64(ours.SCALE["float32"])
+    exp_in_place(x, np.zeros_like(x), ours.LOWEST[0])
+    return float(ulps(x, exact * scale, np.float32).max())
 
 
 def test_exp_float32_exhaustively():
@@ -43,26 +50,38 @@ def test_exp_float32_exhaustively():
         assert worst_float32(LOWEST - (1 << 16), LOWEST) < 2
         return
     block, worst = 1 << 24, 0.0
-    for start in range(0, LOWEST + 16, block):
-        stop = min(start + block, (LOWEST + 16) // 16 * 16)
-        if start < stop:
-            worst = max(worst, worst_float32(start, stop))
-    assert 0.5 < worst < 1
+    for start in range(0, LOWEST, block):
+        worst = max(worst, worst_float32(start, min(start + block, LOWEST // 16 * 16)))
+    assert 0.5 < worst < 1.2
 
 
 def test_exp_float64_sampled(rng):
     for low, high in ((-1e-8, 0), (-1, 0), (-40, 0), (-708, 0), (-745, -708)):
         x = rng.uniform(low, high, 1 << 16)
-        exact, got = np.exp(x.astype(np.longdouble)), x.copy()
-        exp_in_place(got, ours.LOWEST[got.itemsize == 8])
-        assert ulps(got, exact, np.float64).max() < (1 if JIT else 2)
+        exact = np.exp(x.astype(np.longdouble))
+        assert (np.abs(exponential(x) - exact) / exact).max() < (1.2 if JIT else 2) * 2.0**-52
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "maximum", [0.3, 5.0, -5.0, 90.0, -90.0, 207.9, 208.1, -207.9, -209.0, 1491.0, -1493.0, 3e4, -3e4]
+)
+def test_exp_from_any_maximum(maximum, dtype, rng):
+    """Less the maximum's own, which a row's sum has too: nothing is lost by the rounding of z - m."""
+    low, m = ours.LOWEST[dtype == np.float64], dtype(maximum)
+    x = np.append(m + rng.uniform(low + 1, 0, (1 << 14) - 1).astype(dtype), m)
+    x = np.minimum(x, m)
+    exact, got = np.exp(x.astype(np.longdouble) - np.longdouble(m)), exponential(x.copy(), m)
+    assert (np.abs(got / got[-1] - exact) / exact).max() < 2.2 * np.finfo(dtype).eps
+    assert 0.7 < got[-1] < 1.42
+    assert (exponential(np.full(16, m + dtype(2 * low)), m) == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_exp_of_hard_values(dtype):
     x = np.resize(np.array([0, -0.0, -np.inf, -1e30, -800, np.nan, np.inf, -np.finfo(dtype).tiny], dtype), 16)
     with np.errstate(all="ignore"):
-        exp_in_place(x, ours.LOWEST[x.itemsize == 8])
+        x = exponential(x)
     expected = np.resize(np.array([1, 1, 0, 0, 0, np.nan, np.nan, 1], dtype), 16)
     np.testing.assert_array_equal(x, expected)
 

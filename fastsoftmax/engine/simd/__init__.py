@@ -42,6 +42,7 @@ from fastsoftmax.engine.simd.whole import (
     store,
     total,
     transpose,
+    where_least,
     where_less,
 )
 
@@ -79,6 +80,7 @@ __all__ = [
     "take",
     "total",
     "transpose",
+    "where_least",
     "where_less",
     "zeros",
 ]

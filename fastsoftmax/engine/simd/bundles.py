@@ -69,19 +69,20 @@ def store_rows(typingctx, array, at, k, x):  # type: ignore[no-untyped-def]
     return types.void(array, at, types.int64, x), codegen
 
 
-@operation(lambda array, i, at: np.repeat(array[i : i + len(at)], _lanes(array)))
-def spread(typingctx, array, i, at):  # type: ignore[no-untyped-def]
-    """A bundle whose row r is array[i + r] in all lanes."""
+@operation(lambda array, at: np.repeat([array[p] for p in at], _lanes(array)).astype(array.dtype))
+def spread(typingctx, array, at):  # type: ignore[no-untyped-def]
+    """A bundle whose row r is array[at[r]] in all lanes."""
     result = Vector(array.dtype, LANE_BYTES * len(at))
 
     def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
-        start, nothing, rows = pointer(ctx, b, array, *args[:2]), Vector(array.dtype), []
-        for r in range(len(at)):
-            one = b.insert_element(ir.Constant(nothing.llvm, ir.Undefined), b.load(b.gep(start, [I64(r)])), I32(0))
+        nothing, rows = Vector(array.dtype), []
+        for p in elements(b, args[1]):
+            number = b.load(pointer(ctx, b, array, args[0], p))
+            one = b.insert_element(ir.Constant(nothing.llvm, ir.Undefined), number, I32(0))
             rows.append(shuffle(b, one, one, [0] * nothing.lanes))
         return joined(b, rows)
 
-    return result(array, types.int64, at), codegen
+    return result(array, at), codegen
 
 
 def _python_store_firsts(array: Any, i: int, x: Any) -> None:

@@ -48,6 +48,17 @@ def where_less(typingctx, a, b, x, y):  # type: ignore[no-untyped-def]
     return vector(vector, vector, vector, vector), codegen
 
 
+@operation(lambda a, b, x, y: np.asarray(np.where(a >= b, x, y), np.result_type(a, b)))
+def where_least(typingctx, a, b, x, y):  # type: ignore[no-untyped-def]
+    """x where a >= b, else y: also where one of a and b is NaN."""
+    vector = next(v for v in (a, b, x, y) if isinstance(v, Vector))
+
+    def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
+        return b.select(b.fcmp_ordered(">=", args[0], args[1]), args[2], args[3])
+
+    return vector(vector, vector, vector, vector), codegen
+
+
 def _python_polynomial(x: Any, coefficients: Any) -> Any:
     p = np.full_like(x, coefficients[0])
     for c in coefficients[1:]:
