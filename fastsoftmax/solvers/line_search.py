@@ -10,6 +10,7 @@ from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
 TRIALS = 40
+HIDDEN = 1e-12  # of the noise of F: a slope of which no more is left is noise of the gradient itself, and tells nothing
 LARGE = 1e4  # logits: with larger ones, which collinear columns may have, F would be free to rise
 
 
@@ -38,7 +39,8 @@ def search(
     for _ in range(TRIALS):
         value, gradient = problem.loss_gradient(moved(theta, t, direction))
         now = product(gradient, direction)
-        enough = value <= start + 1e-4 * t * slope or (value <= start + blur and now <= -0.9998 * slope)
+        level = now <= -0.9998 * slope or -slope <= HIDDEN * blur
+        enough = value <= start + 1e-4 * t * slope or (value <= start + blur and level)
         if not (np.isfinite(value) and enough):
             if best is not None:
                 return best
