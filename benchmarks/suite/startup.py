@@ -38,10 +38,9 @@ numba.core.event.register("numba:compile", Listener())
 """
 
 
-def seconds(code: str, cache: str | None = None) -> float:
+def seconds(code: str) -> float:
     """Of a process; installed packages have their bytecode beside them, so it may be written here too."""
-    environment = os.environ | ({"FASTSOFTMAX_CACHE_DIR": cache} if cache else {})
-    environment |= {"EMPTY_KERNEL": tempfile.gettempdir()}
+    environment = os.environ | {"EMPTY_KERNEL": tempfile.gettempdir()}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -54,15 +53,20 @@ def beyond(ours: str, theirs: str) -> float:
     return statistics.median(a for a, _ in pairs) - statistics.median(b for _, b in pairs)
 
 
-def compiled(code: str) -> list[float]:
-    """Seconds of each compilation of a process without a cache; 0 for one within another."""
+Cold = tuple[float, list[float]]
+
+
+def cold(code: str) -> Cold:
+    """Seconds of a process without a cache, and of each of its compilations; 0 for one within another."""
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"FASTSOFTMAX_CACHE_DIR": cache}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         script = COUNT + code + "\nimport json, sys\nprint(json.dumps(spent), file=sys.stderr)"
+        start = time.perf_counter()
         run = subprocess.run(
             [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
         )
-        return list(map(float, json.loads(run.stderr.splitlines()[-1])))
+        return time.perf_counter() - start, list(map(float, json.loads(run.stderr.splitlines()[-1])))
 
 
 class Startup:
@@ -71,54 +75,55 @@ class Startup:
     unit = "s"
     timeout = 600
 
-    def track_import(self) -> float:
+    def setup_cache(self) -> dict[str, Cold]:
+        """A cold process of each kind, for all that is said of it."""
+        return {name: cold(code) for name, code in (("call", CALL), ("train", TRAIN), ("fit", IRIS))}
+
+    def track_import(self, _: dict[str, Cold]) -> float:
         """Of `import fastsoftmax` beyond that of NumPy: the best of nine each."""
         pairs = [(seconds("import numpy, fastsoftmax"), seconds("import numpy")) for _ in range(9)]
         return min(a for a, _ in pairs) - min(b for _, b in pairs)
 
-    def track_cold_call(self) -> float:
-        with tempfile.TemporaryDirectory() as cache:
-            return seconds(CALL, cache)
+    def track_cold_call(self, colds: dict[str, Cold]) -> float:
+        return colds["call"][0]
 
-    def track_warm_call(self) -> float:
+    def track_warm_call(self, _: dict[str, Cold]) -> float:
         seconds(CALL)
         return min(seconds(CALL) for _ in range(3))
 
-    def track_cold_train(self) -> float:
-        with tempfile.TemporaryDirectory() as cache:
-            return seconds(TRAIN, cache)
+    def track_cold_train(self, colds: dict[str, Cold]) -> float:
+        return colds["train"][0]
 
-    def track_warm_train(self) -> float:
+    def track_warm_train(self, _: dict[str, Cold]) -> float:
         seconds(TRAIN)
         return min(seconds(TRAIN) for _ in range(3))
 
-    def track_cold_fit(self) -> float:
+    def track_cold_fit(self, colds: dict[str, Cold]) -> float:
         """Of iris, to the optimum."""
-        with tempfile.TemporaryDirectory() as cache:
-            return seconds(IRIS, cache)
+        return colds["fit"][0]
 
-    def track_warm_train_beyond_numba(self) -> float:
+    def track_warm_train_beyond_numba(self, _: dict[str, Cold]) -> float:
         """Beyond a process that calls one empty cached kernel: the medians of five each, taking turns."""
         return beyond(TRAIN, EMPTY)
 
-    def track_warm_fit_beyond_scikit_learn(self) -> float:
+    def track_warm_fit_beyond_scikit_learn(self, _: dict[str, Cold]) -> float:
         """Of iris, beyond a process that fits it with LogisticRegression."""
         return beyond(IRIS, THEIRS)
 
-    def track_kernels_of_training(self) -> int:
+    def track_kernels_of_training(self, colds: dict[str, Cold]) -> int:
         """How many functions Numba compiles for the main job; those that pointers hold are not among them."""
-        return len(compiled(TRAIN))
+        return len(colds["train"][1])
 
-    def track_compilation_of_training(self) -> float:
+    def track_compilation_of_training(self, colds: dict[str, Cold]) -> float:
         """Seconds that these take."""
-        return sum(compiled(TRAIN))
+        return sum(colds["train"][1])
 
-    def track_kernels_of_a_fit(self) -> int:
-        return len(compiled(IRIS))
+    def track_kernels_of_a_fit(self, colds: dict[str, Cold]) -> int:
+        return len(colds["fit"][1])
 
-    def track_compilation_of_a_fit(self) -> float:
-        return sum(compiled(IRIS))
+    def track_compilation_of_a_fit(self, colds: dict[str, Cold]) -> float:
+        return sum(colds["fit"][1])
 
-    def track_cold_compile(self) -> float:
+    def track_cold_compile(self, colds: dict[str, Cold]) -> float:
         """What the compiler takes for loss and gradient: the cold call beyond the warm one."""
-        return self.track_cold_call() - self.track_warm_call()
+        return colds["call"][0] - self.track_warm_call(colds)

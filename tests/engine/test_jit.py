@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse
 
 import fastsoftmax as fs
+from fastsoftmax import warming
 from fastsoftmax.engine import cache, jit, threads
 from fastsoftmax.kernels import gradient, softmax, touched
 from fastsoftmax.objective import softmax as objective
@@ -315,7 +316,6 @@ def run():
     for function in (fs.softmax, fs.log_softmax, fs.logsumexp):
         function(Z), function(Z, axis=0), function(np.zeros((9, 99), np.float32)), function(np.zeros((2000, 999), "f4"))
     fs.cross_entropy(Z, y), fs.cross_entropy_gradient(Z, Y, label_smoothing=0.1, reduction="none")
-    fs.loss_gradient(np.zeros((5, 5000), np.float32), [0] * 5, np.zeros((100, 5000), np.float32))
     wide = sp.csr_array((np.ones(9, np.float32), (range(9), range(9))), (9, 200_000))
     fs.loss_gradient(wide, [0, 1, 2] * 3, np.zeros((3, 200_000), np.float32))
     fs.SoftmaxRegression(tol=0.1).fit(wide, [0, 1, 2] * 3)
@@ -336,6 +336,15 @@ def test_warmup_compiles_all_that_is_called(run_python, folder):
     assert run_python(EVERYTHING + names, FASTSOFTMAX_CACHE_DIR=folder) == "set()"
     again = run_python("import fastsoftmax as fs\nprint(fs.warmup([3], ['float32']))", FASTSOFTMAX_CACHE_DIR=folder)
     assert float(again) < float(printed) / 2
+
+
+@pytest.mark.parametrize(("classes", "many"), [([3], False), ([3, 100], True), ([24], False), (range(2, 33), True)])
+def test_warmup_of_many_classes_alone_is_of_their_pipeline(classes, many):
+    """Which float32 X of any width may need from 25 classes on, and float64 from 13 on."""
+    tasks = [*warming._tasks([*classes], [np.dtype(np.float32)])]
+    asked = {(task[2], task[3]) for task in tasks if task[0] is warming._curvature}
+    assert ((np.dtype(np.float32), objective.OWNING) in asked) == many
+    assert ((np.dtype(np.float64), objective.OWNING) in asked) == (many or max(classes) > 12)
 
 
 def test_warmup_checks_what_it_is_given():
