@@ -17,7 +17,7 @@ MANY = 64  # classes of each kind of tile
 MAX_CHUNKS = 64  # each clears and adds a partial gradient
 KEPT_BYTES, KEPT = 1 << 18, 16  # workspaces that each thread keeps for its next small calls
 LAST_BYTES = 32 << 20  # at most, of the last large one that is kept
-ROUND = 48  # rows: of whole tiles of any kind
+ROUND, GRAIN = 48, 12  # rows: of whole tiles of any kind; of the tallest, to which small chunks of panels are cut
 NONE = np.zeros(0, np.int64)
 INDEX, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 Array = NDArray[Any]
@@ -53,7 +53,7 @@ class Partition(NamedTuple):
 def partition(plan: Arrangement, dtype: np.dtype[Any], rows: int, wanted: bool = True) -> Partition:
     """The partition of `rows` rows, by shapes alone; wanted: with gradients."""
     chunks = chunk_count(rows, plan, plan.length * dtype.itemsize if wanted else 1)
-    grain = ROUND if plan.worth > plan.block and rows < 4 * chunks * plan.block else plan.block
+    grain = GRAIN if plan.worth > plan.block and rows < 4 * chunks * plan.block else plan.block
     size = -(-rows // (chunks * grain)) * grain if chunks > 1 else max(rows, 1)
     block = min(plan.block, -(-size // ROUND) * ROUND)
     return Partition(block, size, max(1, -(-rows // size)), *plan[:5])
