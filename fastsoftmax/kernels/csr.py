@@ -19,6 +19,7 @@ from fastsoftmax.engine.simd import (
     transpose,
     zeros,
 )
+from fastsoftmax.kernels.updates import clear
 
 ONE = (0,)
 
@@ -92,9 +93,12 @@ def csr_forward(
 
 
 def csr_adjoint(
-    design: Any, T: Any, order: Any, first: int, rows: int, Z: Any, B: int, classes: int, G: Any, tile: Any, wide: Any
-) -> None:
+    design: Any, T: Any, order: Any, first: int, rows: int, Z: Any, B: int, classes: int, G: Any, fresh: bool,
+    tile: Any, wide: Any,
+) -> None:  # fmt: skip
     """G += Z X of the same rows."""
+    if fresh:
+        clear(G)
     turn(Z, B, T, classes, classes, rows)
     for i in range(rows):
         row = order[first + i] if len(order) else first + i

@@ -24,6 +24,7 @@ from fastsoftmax.engine.simd import (
     store_totals,
     zeros,
 )
+from fastsoftmax.kernels.updates import clear
 
 ROWS = (0,) * (4 if WIDE else 2)  # a forward tile is as many rows by up to 6 classes: 24 of 32 registers, or 12 of 16
 PAIR, ONE = (0, 0), (0,)  # registers of features in an adjoint tile
@@ -145,9 +146,12 @@ def dense_forward(
 
 
 def dense_adjoint(
-    design: Any, T: Any, order: Any, first: int, rows: int, Z: Any, B: int, classes: int, G: Any, tile: Any, wide: Any
-) -> None:
-    """G += Z X of the same rows."""
+    design: Any, T: Any, order: Any, first: int, rows: int, Z: Any, B: int, classes: int, G: Any, fresh: bool,
+    tile: Any, wide: Any,
+) -> None:  # fmt: skip
+    """G += Z X of the same rows; fresh: G = Z X, whatever was in it."""
+    if fresh:
+        clear(G)
     in_order = len(order) == 0
     X, x = (design.direct, first * design.m) if in_order and len(design.direct) else (T, 0)
     step, fetched = fetch_plan(design, B, classes, tile, wide, G.itemsize)

@@ -17,7 +17,7 @@ from fastsoftmax.kernels.layouts import adjoint, forward, gather, logits
 from fastsoftmax.kernels.logits import add_sums, argmax
 from fastsoftmax.kernels.logits import curvature as curvature_of
 from fastsoftmax.kernels.logits import probabilities as probabilities_of
-from fastsoftmax.kernels.updates import Step
+from fastsoftmax.kernels.updates import Step, clear
 
 
 @inlined
@@ -36,6 +36,7 @@ def block_logits(
 
 # The chunk functions take rows order[start:stop], or start..stop if order is empty, in blocks of B, and return their
 # loss. All have one signature, without tiles, so that drivers are compiled once; what has length 0 is not computed.
+# fresh: gradients begin here, whatever is in G and g.
 # Rows order[start + ahead:] are what the same worker probably takes next.
 ALONE = 1 << 16  # weights, below which they move on one thread
 TILE: tuple[int, ...] = ()
@@ -44,11 +45,13 @@ SIDE: tuple[int, ...] = ()  # constants of a pointer: the tiles of forward and a
 
 def _losses(
     design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
-    G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    fresh: bool, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """Losses, predictions, and the gradient, which is added to G and g."""
     classes, loss, wanted = Z.size // B, 0.0, len(G) > 0
+    if fresh:
+        clear(g)
     lies = logits(design, B, classes)
     for first in range(start, stop, B):
         rows = min(B, stop - first)
@@ -58,13 +61,13 @@ def _losses(
         loss += block_cross_entropy(lies, Z, rows, c, b, targets, index, 1.0, wanted, stats, logs, losses)
         if wanted:
             add_sums(lies, Z, rows, c, g)
-            adjoint(design, T, order, first, rows, Z, B, classes, G, TILE, SIDE)
+            adjoint(design, T, order, first, rows, Z, B, classes, G, fresh and first == start, TILE, SIDE)
     return loss
 
 
 def _probabilities(
     design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
-    G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    fresh: bool, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """Predictions, and probabilities by rows in `proba`, whatever the targets."""
@@ -82,18 +85,20 @@ def _probabilities(
 
 def _curvature(
     design: Any, order: Any, ahead: int, targets: Any, W: Any, b: Any, c: int, start: int, stop: int, B: int,
-    G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
+    fresh: bool, G: Any, g: Any, predictions: Any, proba: Any, T: Any, Z: Any, index: Any, stats: Any,
     logs: Any, losses: Any,
 ) -> float:  # fmt: skip
     """The Hessian, where the probabilities are `proba`, times the direction W, b, which is added to G and g."""
     classes = Z.size // B
+    if fresh:
+        clear(g)
     lies = logits(design, B, classes)
     for first in range(start, stop, B):
         rows = min(B, stop - first)
         block_logits(design, order, ahead, W, b, first, stop, start, B, classes, TILE, SIDE, T, Z, index)
         curvature_of(lies, Z, rows, c, b, proba, first * c, targets.weight, index)
         add_sums(lies, Z, rows, c, g)
-        adjoint(design, T, order, first, rows, Z, B, classes, G, TILE, SIDE)
+        adjoint(design, T, order, first, rows, Z, B, classes, G, fresh and first == start, TILE, SIDE)
     return 0.0
 
 
@@ -105,7 +110,10 @@ def sweep(  # type: ignore[no-untyped-def]
     workers, chunk, design, order, targets, W, b, c, n, size, start, stop, B, G, g, predictions, proba,
     T, Z, index, stats, logs, losses, counter, chunk_losses,
 ):  # fmt: skip
-    """Rows start..stop of each chunk of `size` rows: chunk q adds to G[q], g[q] and chunk_losses[q]."""
+    """Rows start..stop of each chunk of `size` rows: chunk q adds to G[q], g[q] and chunk_losses[q].
+
+    The first rows of a chunk, from 0, begin its gradient.
+    """
     chunks = len(chunk_losses)
     counter[0] = 0
     for w in prange(workers):
@@ -114,17 +122,10 @@ def sweep(  # type: ignore[no-untyped-def]
             lo, hi = q * size + start, min(n, q * size + stop)
             if lo < hi:
                 chunk_losses[q] += chunk(
-                    design, order, 0, targets, W, b, c, lo, hi, B, G[q], g[q], predictions, proba, T[w],
+                    design, order, 0, targets, W, b, c, lo, hi, B, start == 0, G[q], g[q], predictions, proba, T[w],
                     Z[w], index[w], stats[w], logs[w], losses[w],
                 )  # fmt: skip
             q = take(counter)
-
-
-@inlined
-def clear(x: Any) -> None:
-    """x = 0"""
-    for i in range(len(x)):
-        x[i] = 0
 
 
 class State(NamedTuple):
@@ -163,16 +164,16 @@ def steps(  # type: ignore[no-untyped-def]
             part = first + p * micro
             for w in prange(workers):
                 for q in range(w * chunks // workers, (w + 1) * chunks // workers):
-                    if p == 0 and low == 0:
-                        clear(G[q])
-                        clear(g[q])
-                    at, upto = part + q * size, min(last, part + micro)
+                    at, upto, fresh = part + q * size, min(last, part + micro), p == 0 and low == 0
                     lo, hi = np.int64(at + low), np.int64(min(upto, at + min(size, high)))
                     if lo < hi:
                         chunk_losses[q] += chunk(
-                            design, order, micro, targets, W, b, c, lo, hi, B, G[q], g[q], predictions, proba, T[w],
-                            Z[w], index[w], stats[w], logs[w], losses[w],
+                            design, order, micro, targets, W, b, c, lo, hi, B, fresh, G[q], g[q], predictions, proba,
+                            T[w], Z[w], index[w], stats[w], logs[w], losses[w],
                         )  # fmt: skip
+                    elif fresh:
+                        clear(G[q])
+                        clear(g[q])
         if not begin < parts <= end or high < size:
             continue
         powers, counts = state.powers, state.counts

@@ -186,14 +186,15 @@ def panels_forward(
 
 
 def panels_adjoint(
-    design: Any, T: Any, order: Any, first: int, rows: int, Z: Any, B: int, classes: int, G: Any, tile: Any, wide: Any
-) -> None:
+    design: Any, T: Any, order: Any, first: int, rows: int, Z: Any, B: int, classes: int, G: Any, fresh: bool,
+    tile: Any, wide: Any,
+) -> None:  # fmt: skip
     """G += Z' X of the same rows."""
     X, x, ld = place(design, T, order, first)
     unit = design.features * (LANE_BYTES // G.itemsize)
     units = len(G) // unit
     f, step = ((first + rows) * design.m, fetch_step(design.m, units)) if len(order) == 0 else (0, 0)
-    adjoint_units(X, x, ld, FEATURES, rows, design.m, Z, classes, G, unit, 0, units, False, design.X, f, step, False)
+    adjoint_units(X, x, ld, FEATURES, rows, design.m, Z, classes, G, unit, 0, units, fresh, design.X, f, step, False)
 
 
 def _pack(start: int, stop: int, W: Any, scale: Any, c: int, m: int, features: int, out: Any) -> float:

@@ -16,9 +16,9 @@ from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
 from fastsoftmax.engine.simd import borrow
 from fastsoftmax.kernels.cross_entropy import block_cross_entropy
 from fastsoftmax.kernels.csr import row_logits, turn
-from fastsoftmax.kernels.gradient import block_logits, clear
+from fastsoftmax.kernels.gradient import block_logits
 from fastsoftmax.kernels.logits import ByClass, add_sums
-from fastsoftmax.kernels.updates import Step, adam_row, add_to_average, sgd_row
+from fastsoftmax.kernels.updates import Step, adam_row, add_to_average, clear, sgd_row
 
 CATCH_UP, RESIDUALS, MOVE, SETTLE = range(4)
 MISSED = 7  # numbers of a product of steps: coef', velocity' of (coef, velocity), average' of all three

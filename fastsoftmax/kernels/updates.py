@@ -32,6 +32,13 @@ class Step(NamedTuple):
     power2: float
 
 
+@inlined
+def clear(x: Any) -> None:
+    """x = 0"""
+    for i in range(len(x)):
+        x[i] = 0
+
+
 @kernel
 def add_range(partials: Any, first: int, last: int) -> None:
     """partials[0, first:last] = the sum of all, in order; a panel at a time, which stays in cache."""

@@ -107,8 +107,8 @@ class Workspace:
         if found is None:
             one = [a[0] for a in (self.G, self.g)], [a[0] for a in self.scratch]
             found = chunk.remember(
-                key, layout, order, 0, targets, self.W, self.b, c, 0, 0, part.block, *one[0], NONE, np.zeros(0, dtype),
-                *one[1], TILE=part.tile, SIDE=part.side,
+                key, layout, order, 0, targets, self.W, self.b, c, 0, 0, part.block, True, *one[0], NONE,
+                np.zeros(0, dtype), *one[1], TILE=part.tile, SIDE=part.side,
             )  # fmt: skip
         return found
 
@@ -128,14 +128,14 @@ _kept, _last = _Kept(), memory.Last()
 
 
 def leased(kind: Kind) -> Workspace:
-    """A workspace that is as new but for scratch, perhaps one that was given back: making one takes 10 us."""
+    """A workspace, perhaps one that was given back: making one takes 10 us. Its scratch and gradients are as they were:
+
+    the first rows of each chunk begin its gradient, and without rows it stays 0.
+    """
     space = _kept.spaces.pop(kind, None) or _last.take(kind)
     if space is None:
         return Workspace(kind)
     space.losses.fill(0)
-    if kind.wanted:
-        space.G.fill(0)
-        space.g.fill(0)
     return space
 
 
