@@ -17,6 +17,7 @@ _HOMES = {
     "loss_gradient": "functional.regression",
     "predict_proba": "functional.regression",
     "SoftmaxModel": "model",
+    "bfloat16": "data.gate",
     "SoftmaxRegression": "estimators.regression",
     "SoftmaxRegressionCV": "estimators.selection",
     "SoftmaxSGDClassifier": "estimators.sgd",
@@ -33,6 +34,7 @@ __all__ = [
     "SoftmaxSGDClassifier",
     "Trainer",
     "__version__",
+    "bfloat16",
     "cross_entropy",
     "cross_entropy_gradient",
     "datasets",
@@ -69,6 +71,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from fastsoftmax import datasets
+    from fastsoftmax.data.gate import bfloat16
     from fastsoftmax.engine.threads import get_num_threads, set_num_threads
     from fastsoftmax.estimators.paths import path
     from fastsoftmax.estimators.regression import SoftmaxRegression

@@ -15,7 +15,7 @@ from fastsoftmax import files
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.feature_names import Names, as_names, check_names
-from fastsoftmax.data.gate import unmasked
+from fastsoftmax.data.gate import numbers, unmasked
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_weight
 from fastsoftmax.objective.softmax import SoftmaxObjective
@@ -270,18 +270,18 @@ class SoftmaxModel:
 def _refuse_not_finite(design: Design) -> None:
     """NaN and infinities, by a ValueError that says where the first is."""
     values, *sparse = design.arrays()
-    if values.dtype.kind != "f":
+    if values.dtype.itemsize == 1:
         return
     if sparse:  # the entries of CSR: column indices, row pointers
         values = values[: sparse[1][-1]]
     step = max(1, CHECKED // math.prod(values.shape[1:]))
     for start in range(0, len(values), step):
-        wrong = np.argwhere(~np.isfinite(values[start : start + step]))
+        wrong = np.argwhere(~np.isfinite(numbers(values[start : start + step])))
         if len(wrong):
             at = (start + int(wrong[0, 0]), *wrong[0, 1:].tolist())
             row, column = at if not sparse else (np.searchsorted(sparse[1], at[0], "right") - 1, sparse[0][at])
             raise ValueError(
-                f"X must be finite, as check=True asks for, got {values[at]} in row {row}, feature {column}"
+                f"X must be finite, as check=True asks for, got {numbers(values[at])} in row {row}, feature {column}"
             )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.data.design import Arrangement, Design
-from fastsoftmax.data.gate import FLOATS, as_array, check_sparse
+from fastsoftmax.data.gate import as_features, check_sparse, is_half, numbers
 from fastsoftmax.engine import memory
 from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.engine.vectors import in_blocks
@@ -16,8 +16,15 @@ from fastsoftmax.kernels.math import ordered_sum
 Array = NDArray[Any]
 
 
+def _of_bits(X: Any) -> Any:
+    """float16 or bfloat16, of which scipy knows nothing, by their bits."""
+    from scipy.sparse import csr_array
+
+    return csr_array((as_features(X.data), X.indices, X.indptr), shape=X.shape)
+
+
 class CSR(Design):
-    """Sparse X, as scipy.sparse CSR: int32 indices, sorted, none twice; values float32, float64 or uint8.
+    """Sparse X, as scipy.sparse CSR: int32 indices, sorted, none twice; values as `as_features` has them.
 
     Parameters
     ----------
@@ -36,6 +43,8 @@ class CSR(Design):
 
     def __init__(self, X: Any, scale: float | ArrayLike = 1.0, shift: float | ArrayLike = 0.0) -> None:
         check_sparse(X)
+        if bits := X.format == "csr" and is_half(X.data.dtype):
+            X = _of_bits(X)
         self.n, self.m = X.shape
         if self.m == 0:
             raise ValueError(f"X must have at least one feature, got shape {X.shape}")
@@ -44,11 +53,11 @@ class CSR(Design):
         matrix = X.tocsr()
         check_sparse(matrix)
         if not matrix.has_canonical_format:
+            if bits:
+                matrix.data, bits = numbers(matrix.data), False
             matrix = matrix.astype(np.float64) if matrix.dtype.kind != "f" else matrix.copy()  # bytes would overflow
             matrix.sum_duplicates()
-        data = as_array(matrix.data, "X")
-        if data.dtype not in (*FLOATS, np.uint8):
-            data = data.astype(np.float64)
+        data = matrix.data if bits else as_features(matrix.data)
         self.data = np.require(data, requirements=("C", "A"))
         self.indices = np.require(matrix.indices, np.int32, ("C", "A"))
         self.indptr = np.require(matrix.indptr, np.int64, ("C", "A"))
@@ -103,7 +112,7 @@ class CSR(Design):
         rows = np.repeat(np.arange(stop - start), np.diff(self.indptr[start : stop + 1]))
         columns = self.indices[pairs]
         out[...] = (-self.shift * self.scale).astype(out.dtype)
-        out[rows, columns] = ((self.data[pairs] - self.shift[columns]) * self.scale[columns]).astype(out.dtype)
+        out[rows, columns] = ((numbers(self.data[pairs]) - self.shift[columns]) * self.scale[columns]).astype(out.dtype)
 
     def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array, scale: Array | None = None) -> None:
         to = out.reshape(self.m, arrangement.classes)
@@ -135,7 +144,7 @@ class CSR(Design):
 
     def _values(self) -> Array:
         """The entries times the scales of their columns, in float64."""
-        return np.asarray(self.data * self.scale[self.indices], np.float64)
+        return np.asarray(numbers(self.data) * self.scale[self.indices], np.float64)
 
     def class_sums(self, codes: Array, weights: Array, c: int) -> Any:
         """A sparse array, unless the features are shifted: of text a class has few of all words."""
@@ -150,7 +159,7 @@ class CSR(Design):
         from scipy.sparse import csr_array
 
         turned, dtype = self.transposed(), np.dtype(np.float64) if self.shifted else weights.dtype
-        values = (turned.data * np.repeat(self.scale, np.diff(turned.indptr))).astype(dtype)
+        values = (numbers(turned.data) * np.repeat(self.scale, np.diff(turned.indptr))).astype(dtype)
         across = np.ascontiguousarray(weights.T, dtype)
 
         def total(entries: Array) -> Array:
@@ -181,5 +190,5 @@ class CSR(Design):
 
     def largest(self, columns: Array) -> Array:
         result = np.zeros(self.m)
-        np.maximum.at(result, self.indices, np.abs(self.data))
+        np.maximum.at(result, self.indices, np.abs(numbers(self.data).astype(np.float64, copy=False)))
         return result[columns]

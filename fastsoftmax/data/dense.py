@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.data.design import Arrangement, Design
-from fastsoftmax.data.gate import as_array, contiguous
+from fastsoftmax.data.gate import as_features, contiguous, numbers
 from fastsoftmax.engine import memory, threads
 from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import dense, panels
@@ -50,25 +50,24 @@ def _apart(lines: int) -> int:
 
 
 class Dense(Design):
-    """Dense X, float32, float64 or uint8, C-contiguous.
+    """Dense X, C-contiguous.
 
     Parameters
     ----------
     X : array-like of shape (n, m)
-        Of other dtypes, float16 becomes float32 and integers float64; another memory layout is copied once.
+        Read as it is: float32, float64, float16, bfloat16, uint8, int8. Other integers become float64, another memory
+        layout is copied once.
     scale, shift : float or array-like of shape (m,)
         Features are (X - shift) * scale. The kernels read X as it is.
     """
 
     def __init__(self, X: ArrayLike, scale: float | ArrayLike = 1.0, shift: float | ArrayLike = 0.0) -> None:
-        array = as_array(X, "X")
+        array = as_features(X)
         if array.ndim != 2:
             raise ValueError(f"X must have 2 dimensions, (n, m), got shape {array.shape}")
         self.n, self.m = array.shape
         if self.m == 0:
             raise ValueError(f"X must have at least one feature, got shape {array.shape}")
-        if array.dtype.char not in "fdB":
-            array = array.astype(np.float64)
         self.X, self.pairs = contiguous(array), float(self.m)
         self.dtype = DOUBLE if array.dtype.char == "d" else SINGLE
         self._map(scale, shift)
@@ -80,16 +79,23 @@ class Dense(Design):
         return (self.X,)
 
     def largest(self, columns: Array) -> Array:
-        return np.asarray(np.abs(self.X[:, columns]).max(0, initial=0), np.float64)
+        result = np.zeros(len(self.X[:0, columns].T))
+        for start in range(0, self.n, 4096):
+            part = numbers(self.X[start : start + 4096, columns]).astype(np.float64, copy=False)  # -128 has no abs
+            np.maximum(result, np.abs(part).max(0, initial=0), out=result)
+        return result
 
-    def rows(self, index: Array) -> "Dense":
-        return Dense(self.X[index], self.scale, self.shift)
-
-    def part(self, start: int, stop: int) -> "Dense":
+    def _with(self, X: Array) -> "Dense":
         other = object.__new__(Dense)
         other.__dict__.update(self.__dict__)
-        other.X, other.n = self.X[start:stop], stop - start
+        other.X, other.n = X, len(X)
         return other
+
+    def rows(self, index: Array) -> "Dense":
+        return self._with(contiguous(self.X[index]))
+
+    def part(self, start: int, stop: int) -> "Dense":
+        return self._with(self.X[start:stop])
 
     def arrange(self, dtype: np.dtype[Any], c: int) -> Arrangement:
         return _arranged(self.m, dtype.itemsize, c)
@@ -102,11 +108,12 @@ class Dense(Design):
         return panels.Panels(X, direct, self.m, ld, panels.padded(self.m))
 
     def block(self, start: int, stop: int, out: Array) -> None:
+        X = numbers(self.X[start:stop])
         if self.shifted:
-            np.subtract(self.X[start:stop], self.shift.astype(out.dtype), out=out, casting="same_kind")
+            np.subtract(X, self.shift.astype(out.dtype), out=out, casting="same_kind")
             out *= self.scale.astype(out.dtype)
         else:
-            np.multiply(self.X[start:stop], self.scale.astype(out.dtype), out=out, casting="same_kind")
+            np.multiply(X, self.scale.astype(out.dtype), out=out, casting="same_kind")
 
     def pack(self, coef: Array, c: int, arrangement: Arrangement, out: Array, scale: Array | None = None) -> None:
         if len(arrangement.tile):

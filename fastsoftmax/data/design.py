@@ -72,8 +72,8 @@ class Design(abc.ABC):
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
-        """Of weights that are fitted to it: that of X, or float64 for integers."""
-        return np.dtype(np.float32 if self.arrays()[0].dtype == np.float32 else np.float64)
+        """Of weights that are fitted to it: that of X, float32 for less, or float64 for bytes and other integers."""
+        return np.dtype(np.float64 if self.arrays()[0].dtype in (np.float64, np.uint8) else np.float32)
 
     @abc.abstractmethod
     def rows(self, index: Array) -> "Design":

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastsoftmax.engine.simd.stored import python_decoded
+
 FLOATS = (np.float32, np.float64)
 PLAIN = "fdBlqbhiHILQ?"  # dtypes of which nothing is to be checked or converted
 Array = NDArray[Any]
@@ -49,6 +51,64 @@ def as_array(values: ArrayLike, name: str) -> Array:
         return array
     wanted = np.float32 if array.dtype.itemsize <= 4 else np.float64
     return array if array.dtype == wanted else array.astype(wanted)
+
+
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+
+
+def bfloat16(bits: ArrayLike) -> Array:
+    """uint16 as bfloat16, for X: a view that functions, trainers and estimators take, and read as it is.
+
+    Parameters
+    ----------
+    bits : array-like of uint16
+        The upper halves of float32 numbers. Arrays of ml_dtypes' bfloat16 need no view.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape and memory.
+
+    Raises
+    ------
+    TypeError
+        If `bits` is not of uint16.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs, numpy as np
+    >>> X = fs.bfloat16(np.array([[0x3F80, 0xC000]], np.uint16))  # 1 and -2
+    >>> fs.predict_proba(X, np.eye(2, dtype=np.float32)).round(3)
+    array([[0.953, 0.047]], dtype=float32)
+    """
+    array = np.asarray(bits)
+    if array.dtype.newbyteorder("=") != np.uint16:
+        raise TypeError(f"bits must be of uint16, got dtype {array.dtype}")
+    return array.astype(np.uint16, copy=False).view(BFLOAT16)
+
+
+def is_half(dtype: np.dtype[Any]) -> bool:
+    """Whether it is float16 or bfloat16."""
+    return dtype.char == "e" or dtype == BFLOAT16 or (dtype.name == "bfloat16" and dtype.itemsize == 2)
+
+
+def as_features(values: ArrayLike, name: str = "X") -> Array:
+    """As `as_array`, for the kernels: float32, float64, uint8, int8, and float16 and bfloat16 by their bits.
+
+    Bits are int16 and uint16, as in `engine.simd.stored`; other integers become float64.
+    """
+    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    unmasked(values, name)
+    if is_half(array.dtype):
+        native = array.astype(np.float16, copy=False) if array.dtype.char == "e" else array
+        return native.view(np.int16 if array.dtype.char == "e" else np.uint16)
+    array = as_array(values, name)
+    return array if array.dtype.char in "fdBb" else array.astype(np.float64)
+
+
+def numbers(stored: Array) -> Array:
+    """What `as_features` holds by its bits, in float32; others as they are."""
+    return np.asarray(python_decoded(stored))
 
 
 @functools.lru_cache(16)

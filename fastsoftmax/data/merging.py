@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax.data.csr import CSR
 from fastsoftmax.data.design import Design
+from fastsoftmax.data.gate import numbers
 
 WORTH = 0.75  # of the columns, and no more, may be left
 LEAST = 10_000  # columns, below which nothing is worth it
@@ -42,7 +43,7 @@ def merged(design: Design) -> Merged | None:
     counts = np.diff(turned.indptr)
     single = np.flatnonzero((counts == 1) & (design.scale == 1))
     at = turned.indptr[single]
-    rows, values = turned.indices[at].astype(np.int64), turned.data[at].astype(np.float64)
+    rows, values = turned.indices[at].astype(np.int64), numbers(turned.data[at]).astype(np.float64)
     squares = np.bincount(rows, values**2, design.n)
     merges = counts == 0
     merges[single] = True
@@ -70,7 +71,7 @@ def _narrow(design: CSR, stays: Array, column: Array, with_one: Array, norms: Ar
     data, indices = np.empty(indptr[-1], design.dtype), np.empty(indptr[-1], np.int32)
     last = np.zeros(len(data), bool)
     last[indptr[1:][with_one] - 1] = True
-    data[~last], indices[~last] = design.data[stays], column[design.indices[stays]]
+    data[~last], indices[~last] = numbers(design.data[stays]), column[design.indices[stays]]
     data[last], indices[last] = norms[with_one], width - len(with_one) + np.arange(len(with_one))
     part = CSR.of(design.n, width, data, indices, indptr)
     part._map(1.0, 0.0)

@@ -62,7 +62,7 @@ def loss_gradient(
     Parameters
     ----------
     X : array-like of shape (n, m)
-        float32, float64 or uint8 are read as they are; others are converted once.
+        float32, float64, float16, bfloat16, uint8 and int8 are read as they are; others are converted once.
     y, sample_weight, label_smoothing
         As in `cross_entropy`; but NaN in X makes the gradient NaN even in a row of weight 0.
     coef : array-like of shape (c, m)

@@ -17,6 +17,7 @@ from fastsoftmax.engine.simd import (
     add_dot,
     add_outer,
     borrow,
+    decoded,
     load_tile,
     prefetch,
     row_offsets,
@@ -117,7 +118,7 @@ def dense_gather(design: Any, index: Any, rows: int, in_order: bool, T: Any) -> 
     for i in range(rows):
         to, row = borrow(T, i * ld, m), borrow(X, index[i] * m, m)
         for j in range(m):
-            to[j] = row[j]
+            to[j] = decoded(row[j])
 
 
 @inlined

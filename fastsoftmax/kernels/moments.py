@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from fastsoftmax.engine.jit import Driver, Pointer, by_layout
-from fastsoftmax.engine.simd import borrow
+from fastsoftmax.engine.simd import borrow, decoded
 from fastsoftmax.kernels.csr import CSR
 from fastsoftmax.kernels.dense import Dense
 
@@ -19,7 +19,7 @@ def dense_moments(
     for r in range(start, stop):
         w, row = weight[r] if len(weight) else 1.0, borrow(design.X, r * m, m)
         for j in range(m):
-            d = np.float64(row[j]) - center[j]
+            d = np.float64(decoded(row[j])) - center[j]
             sums[j] += w * d
             squares[j] += w * d * d
 
@@ -32,7 +32,7 @@ def csr_moments(
         w = weight[r] if len(weight) else 1.0
         for p in range(design.indptr[r], design.indptr[r + 1]):
             j = design.indices[p]
-            d = np.float64(design.data[p]) - center[j]
+            d = np.float64(decoded(design.data[p])) - center[j]
             sums[j] += w * d
             squares[j] += w * d * d
             stored[j] += w

@@ -187,7 +187,8 @@ class Trainer:
         Parameters
         ----------
         X : array-like of shape (n, m)
-            float32, float64 or uint8 are read as they are. The model keeps the names of columns of a frame.
+            float32, float64, float16, bfloat16, uint8 and int8 are read as they are. The model keeps the names of a
+            frame's columns.
         y : array-like of shape (n,), (n, 1) or (n, c)
             Labels, of integers (floats that are whole numbers will do) or strings, or target probabilities.
         sample_weight : array-like of shape (n,), optional

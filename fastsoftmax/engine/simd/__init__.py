@@ -18,6 +18,7 @@ from fastsoftmax.engine.simd.bundles import (
 )
 from fastsoftmax.engine.simd.emit import LANE_BYTES, REGISTER_BYTES, WIDE
 from fastsoftmax.engine.simd.sharing import await_count, signal, take
+from fastsoftmax.engine.simd.stored import decoded
 from fastsoftmax.engine.simd.tiles import (
     add,
     add_dot,
@@ -56,6 +57,7 @@ __all__ = [
     "add_scaled",
     "await_count",
     "borrow",
+    "decoded",
     "each_largest",
     "each_total",
     "fma",

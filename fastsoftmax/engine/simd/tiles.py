@@ -22,6 +22,7 @@ from fastsoftmax.engine.simd.emit import (
     register,
     splat,
 )
+from fastsoftmax.engine.simd.stored import emit_decoded, python_decoded
 from fastsoftmax.engine.simd.whole import _python_total
 
 
@@ -145,12 +146,12 @@ def add_dot(typingctx, X, at, j, W, w, stride, acc):  # type: ignore[no-untyped-
 def _python_add_outer(Z: Any, z: int, stride: int, X: Any, x: int, acc: Any, side: Any) -> Any:
     lanes, V = len(acc[0]), len(side)
     xs = [X[x + v * lanes : x + (v + 1) * lanes] for v in range(V)]
-    return tuple(xs[i % V] * X.dtype.type(Z[z + i // V * stride]) + a for i, a in enumerate(acc))
+    return tuple(xs[i % V] * X.dtype.type(python_decoded(Z[z + i // V * stride])) + a for i, a in enumerate(acc))
 
 
 @operation(_python_add_outer)
 def add_outer(typingctx, Z, z, stride, X, x, acc, side):  # type: ignore[no-untyped-def]
-    """acc[k, v] + Z[z + k * stride] * (register v from X[x]), as many v as `side` is long; Z may be of any dtype"""
+    """acc[k, v] + Z[z + k * stride] * (register v from X[x]), as many v as `side` is long; Z as it is stored"""
     vector, V = acc.dtype, len(side)
 
     def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
@@ -159,7 +160,8 @@ def add_outer(typingctx, Z, z, stride, X, x, acc, side):  # type: ignore[no-unty
         xs = [emit_load(b, vector, b.gep(start, [I64(v * vector.lanes)])) for v in range(V)]
         old, new = elements(b, args[5]), []
         for k in range(len(acc) // V):
-            s = splat(ctx, b, Z.dtype, vector, b.load(pointer(ctx, b, Z, *args[:3], k)))
+            kind, number = emit_decoded(b, Z.dtype, b.load(pointer(ctx, b, Z, *args[:3], k)))
+            s = splat(ctx, b, kind, vector, number)
             new += [emit_fma(b, vector, xs[v], s, old[k * V + v]) for v in range(V)]
         return cgutils.pack_array(b, new)
 
