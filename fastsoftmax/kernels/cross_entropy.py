@@ -15,6 +15,9 @@ from fastsoftmax.kernels.logits import affine, exponentials, gather, maximum, sc
 from fastsoftmax.kernels.math import exp_in_place, log1p_in_place, lowest, sum_in_lanes
 
 MINUS = -np.inf
+LARGE = np.float64(
+    1e290
+)  # times exp of the label, beyond which that does not count beside others, nor goes their ratio
 STATS = 3  # numbers of a row that a block keeps, in the dtype of the logits
 
 
@@ -97,15 +100,15 @@ def log_of_sums(S: Any, L: Any, M: Any, rows: int, low: float, logs: Any, losses
     """Losses, so far what is expected, and leads, in `logs` -> losses, of sums S of the others and exp of labels, L.
 
     log(S + L) is log(1 + S / L) and the label's lead, which what is expected has too: a confident row keeps all digits
-    of S. Where there is no L, exp of the maximum takes its place; M comes to hold that.
+    of S. Where L is nothing beside S, exp of the maximum takes its place; M comes to hold that.
     """
     missing = False
     for i in range(rows):
-        missing |= L[i] == 0
+        missing |= not LARGE * L[i] > S[i]
     if missing:
         exp_in_place(M, M, low)
     for i in range(rows):
-        there = L[i] != 0
+        there = LARGE * L[i] > S[i]
         losses[i] -= logs[i] if there else 0.0
         logs[i] = np.float64(S[i]) / (L[i] if there else M[i]) - (0.0 if there else 1.0)
     log1p_in_place(logs)

@@ -11,14 +11,13 @@ from fastsoftmax.engine.jit import inlined, kernel
 from fastsoftmax.engine.simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, total, where_less
 from fastsoftmax.engine.threads import JIT
 
-# Of each dtype: log2(e); a number that leaves a biased exponent in a sum's lowest bits, with SCALE's; -log(2) in two
-# parts, the first so short that n times it is exact; beyond which |m| the maximum itself is subtracted, twice what
-# counts below it; the coefficients p of exp(r) = 1 + r + r^2 p(r) on |r| <= log(2) / 2, of the least largest relative
-# error (3e-9, 4e-18).
+# Of each dtype: log2(e); a number that leaves a biased exponent in a sum's lowest bits; -log(2) in two parts, the first
+# so short that n times it is exact; beyond which |m| the maximum itself is subtracted, twice what counts below it; the
+# coefficients p of exp(r) = 1 + r + r^2 p(r) on |r| <= log(2) / 2, of the least largest relative error (3e-9, 4e-18).
 EXP = {
     "float32": (
         1.44269504088896341,
-        1.5 * 2.0**23 + 127 + 32,
+        1.5 * 2.0**23 + 127,
         -0.693359375,
         2.12194440e-4,
         208.0,
@@ -32,7 +31,7 @@ EXP = {
     ),
     "float64": (
         1.44269504088896341,
-        1.5 * 2.0**52 + 1023 + 64,
+        1.5 * 2.0**52 + 1023,
         -6.93147180369123816490e-01,
         -1.90821492927058770002e-10,
         1492.0,
@@ -50,19 +49,22 @@ EXP = {
         ),
     ),
 }
-# What exponentials are multiplied by, so that none is subnormal: sums of 1e7 of them fit.
-SCALE = {"float32": 2.0**32, "float64": 2.0**64}
 LOWEST = (-104.0, -746.0)  # of float32 and of float64: below it exp is 0, and
 NORMAL = (-86.0, -705.0)  # above it exp is no subnormal number
+# The power of 2 that exponentials below NORMAL are multiplied by, and those of their rows, so that none is subnormal:
+# sums of 1e7 of them fit.
+LIFT = {"float32": 32.0, "float64": 64.0}
 
 
 def _origin_of(dtype: Any) -> Callable[..., Any]:
     log2e, shift, _, _, far, _ = EXP[str(dtype)]
+    lift, normal = LIFT[str(dtype)], NORMAL[str(dtype) == "float64"]
 
     def body(m: Any, low: float) -> Any:
+        start = shift + lift if low < normal else shift
         base = where_less(m, far, where_less(-far, m, 0.0, m), m)
         top = m - base
-        return base, shift - (fma(top, log2e, shift) - shift), top + low
+        return base, start - (fma(top, log2e, shift) - shift), top + low
 
     return body
 
@@ -73,7 +75,7 @@ def origin_of(m: Any, low: float) -> Any:
     Logits count if they are not below m + low, `low` not below LOWEST. Not the maximum is subtracted from them, which
     would round (by 2e-6 of the exponential where z - m is -40 in float32), but what is exact: nothing, or, where the
     maximum is so large that all that counts is within a factor of 2 of it, the maximum (Sterbenz 1974, theorem 4.3.1).
-    The rest of it is a power of 2 and a factor of the row, which its sum has too.
+    The rest of it is a power of 2, LIFT's too if `low` is below NORMAL, and a factor of the row, which its sum has too.
     """
     return _origin_of(m.dtype)(m, low)
 
@@ -94,7 +96,7 @@ def _exp_from_of(dtype: Any) -> Callable[..., Any]:
 
 
 def exp_from(z: Any, origin: Any) -> Any:
-    """exp of a vector z as `origin_of` says, times the row's factor and SCALE, within 1.2 ulp; of NaN it is NaN.
+    """exp of a vector z as `origin_of` says, times the row's factor, within 1.2 ulp; of NaN it is NaN.
 
     Rounding to the nearest power of two is by the magic constant: no conversion to an integer, no libm.
     """

@@ -39,7 +39,7 @@ def search(
     for _ in range(TRIALS):
         value, gradient = problem.loss_gradient(moved(theta, t, direction))
         now = product(gradient, direction)
-        level = now <= -0.9998 * slope or -slope <= HIDDEN * blur
+        level = now <= -0.9998 * slope or (-slope <= HIDDEN * blur and np.isfinite(now))
         enough = value <= start + 1e-4 * t * slope or (value <= start + blur and level)
         if not (np.isfinite(value) and enough):
             if best is not None:

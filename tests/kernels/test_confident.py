@@ -110,3 +110,41 @@ def test_long_rows_in_float32(rng, c, deviation):
     y = rng.integers(0, c, 5)
     losses = (np.log(S)[:, 0] - exact[np.arange(5), y]).astype(float)
     np.testing.assert_allclose(fs.cross_entropy(Z, y, reduction="none"), losses, rtol=5e-7)
+
+
+FAR = {
+    np.float32: [86.0, 90.0, 104.0, 110.0, 500.0],
+    np.float64: [700.0, 705.0, 709.0, 710.0, 720.0, 745.0, 747.0, 2e3],
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("c", [2, 3, 40, 200, 1000])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_labels_far_below_the_maximum(dtype, c, smoothing):
+    """The ratio of others to the label is no number of float64 there, its logarithm is."""
+    leads = np.array(FAR[dtype], dtype)
+    Z, y = np.zeros((len(leads), c), dtype), np.arange(len(leads)) % c
+    Z[np.arange(len(y)), y] = -leads
+    exact = np.log(c - 1 + np.exp(-leads.astype(np.longdouble)))
+    sharp = exact + leads
+    smooth = exact + leads / np.longdouble(c)
+    expected = ((1 - smoothing) * sharp + smoothing * smooth).astype(float)
+    for given in (y, np.eye(c, dtype=dtype)[y]):
+        losses, dZ = fs.cross_entropy_gradient(Z, given, reduction="none", label_smoothing=smoothing)
+        np.testing.assert_allclose(losses, expected, rtol=TOLERANCES[dtype])
+        np.testing.assert_allclose(dZ[np.arange(len(y)), y], smoothing - 1 - smoothing / c, rtol=1e-5)
+        one = fs.cross_entropy(Z, given, reduction="none", label_smoothing=smoothing)
+        np.testing.assert_allclose(one, expected, rtol=TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("c", [3, 40])
+@pytest.mark.parametrize("weight", [1e-28, 1e-31, 1e-35, 1e30])
+def test_weights_of_any_size_keep_the_digits_of_residuals(c, weight):
+    Z = np.zeros((1, c), np.float32)
+    Z[0, :3] = 0, -1, 2
+    e = np.exp(Z.astype(np.float64))
+    exact = e / e.sum()
+    exact[0, 1] -= 1
+    _, dZ = fs.cross_entropy_gradient(Z, [1], sample_weight=[weight], reduction="sum")
+    np.testing.assert_allclose(dZ, weight * exact, rtol=1e-6)

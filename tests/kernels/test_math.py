@@ -31,15 +31,15 @@ LOWEST = int(np.float32(-104).view(np.uint32)) & 0x7FFFFFFF
 
 
 def exponential(x, maximum=0.0):
-    """`exp_from`, SCALE taken off, of numbers in rows with this maximum."""
-    low, scale = ours.LOWEST[x.itemsize == 8], ours.SCALE[str(x.dtype)]
+    """`exp_from`, LIFT taken off, of numbers in rows with this maximum."""
+    low, lift = ours.LOWEST[x.itemsize == 8], ours.LIFT[str(x.dtype)]
     exp_in_place(x, np.full_like(x, maximum), low)
-    return x.astype(np.longdouble) / np.longdouble(scale)
+    return x.astype(np.longdouble) / np.longdouble(2) ** lift
 
 
 def worst_float32(start, stop, step=1):
     x = float32_range(start, stop, step)
-    exact, scale = np.exp(x.astype(np.float64)), np.float64(ours.SCALE["float32"])
+    exact, scale = np.exp(x.astype(np.float64)), 2.0 ** ours.LIFT["float32"]
     exp_in_place(x, np.zeros_like(x), ours.LOWEST[0])
     return float(ulps(x, exact * scale, np.float32).max())
 
