@@ -79,7 +79,7 @@ class Dense(Design):
         return (self.X,)
 
     def largest(self, columns: Array) -> Array:
-        result = np.zeros(len(self.X[:0, columns].T))
+        result = np.zeros(self.X[:0, columns].shape[1])
         for start in range(0, self.n, 4096):
             part = numbers(self.X[start : start + 4096, columns]).astype(np.float64, copy=False)  # -128 has no abs
             np.maximum(result, np.abs(part).max(0, initial=0), out=result)

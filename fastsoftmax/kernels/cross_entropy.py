@@ -15,9 +15,8 @@ from fastsoftmax.kernels.logits import affine, exponentials, gather, maximum, sc
 from fastsoftmax.kernels.math import exp_in_place, log1p_in_place, lowest, sum_in_lanes
 
 MINUS = -np.inf
-LARGE = np.float64(
-    1e290
-)  # times exp of the label, beyond which that does not count beside others, nor goes their ratio
+# Times exp of the label, is less than the others' sum: the label is nothing beside them, and their ratio may overflow.
+LARGE = np.float64(1e290)
 STATS = 3  # numbers of a row that a block keeps, in the dtype of the logits
 
 
