@@ -316,6 +316,7 @@ def run():
     for function in (fs.softmax, fs.log_softmax, fs.logsumexp):
         function(Z), function(Z, axis=0), function(np.zeros((9, 99), np.float32)), function(np.zeros((2000, 999), "f4"))
     fs.cross_entropy(Z, y), fs.cross_entropy_gradient(Z, Y, label_smoothing=0.1, reduction="none")
+    fs.loss_gradient(np.zeros((5, 5000), np.float32), [0] * 5, np.zeros((100, 5000), np.float32))
     wide = sp.csr_array((np.ones(9, np.float32), (range(9), range(9))), (9, 200_000))
     fs.loss_gradient(wide, [0, 1, 2] * 3, np.zeros((3, 200_000), np.float32))
     fs.SoftmaxRegression(tol=0.1).fit(wide, [0, 1, 2] * 3)
@@ -329,12 +330,12 @@ def run():
 @jit_only
 def test_warmup_compiles_all_that_is_called(run_python, folder):
     printed = run_python(
-        "import fastsoftmax as fs\nprint(fs.warmup(3, ['float32']))", FASTSOFTMAX_CACHE_DIR=folder, timeout=600
+        "import fastsoftmax as fs\nprint(fs.warmup([3, 100], ['float32']))", FASTSOFTMAX_CACHE_DIR=folder, timeout=600
     )
     assert float(printed) > 1
     names = COUNT.replace("print(result, len(recorder.buffer) // 2)", "print({str(e) for _, e in recorder.buffer})")
     assert run_python(EVERYTHING + names, FASTSOFTMAX_CACHE_DIR=folder) == "set()"
-    again = run_python("import fastsoftmax as fs\nprint(fs.warmup([3], ['float32']))", FASTSOFTMAX_CACHE_DIR=folder)
+    again = run_python("import fastsoftmax as fs\nprint(fs.warmup([3, 100], ['float32']))", FASTSOFTMAX_CACHE_DIR=folder)
     assert float(again) < float(printed) / 2
 
 
