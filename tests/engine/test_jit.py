@@ -335,7 +335,9 @@ def test_warmup_compiles_all_that_is_called(run_python, folder):
     assert float(printed) > 1
     names = COUNT.replace("print(result, len(recorder.buffer) // 2)", "print({str(e) for _, e in recorder.buffer})")
     assert run_python(EVERYTHING + names, FASTSOFTMAX_CACHE_DIR=folder) == "set()"
-    again = run_python("import fastsoftmax as fs\nprint(fs.warmup([3, 100], ['float32']))", FASTSOFTMAX_CACHE_DIR=folder)
+    again = run_python(
+        "import fastsoftmax as fs\nprint(fs.warmup([3, 100], ['float32']))", FASTSOFTMAX_CACHE_DIR=folder
+    )
     assert float(again) < float(printed) / 2
 
 
