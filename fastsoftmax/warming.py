@@ -105,6 +105,7 @@ def _tasks(counts: list[int], kinds: list[np.dtype[Any]]) -> Iterator[tuple[Any,
                 yield _passes, design, dtype, c
             if () in {tile for tile, _ in tiles}:  # panels, which a wider X makes a pass of its own, as more classes do
                 yield _curvature, design, dtype, OWNING
+                yield _steps, design, dtype, OWNING
             yield _solvers, design, dtype, next(iter(tiles.values()))
 
 
@@ -134,10 +135,15 @@ def _passes(design: Design, dtype: np.dtype[Any], c: int) -> None:
     examples = Examples(design, as_targets(np.arange(design.n) % c, design.n, c, dtype))
     objective = SoftmaxObjective(examples, dtype)
     coef, intercept = np.zeros((c, design.m), dtype), np.zeros(c, dtype)
-    objective.loss_gradient(coef, intercept)
     objective.evaluate(coef, intercept)
     objective.predict(coef, intercept)
     _curvature(design, dtype, c)
+    _steps(design, dtype, c)
+
+
+def _steps(design: Design, dtype: np.dtype[Any], c: int) -> None:
+    """Both optimisers'."""
+    examples = Examples(design, as_targets(np.arange(design.n) % c, design.n, c, dtype))
     for optimizer in ("sgd", "adam"):
         trainer = Trainer(1, 4, optimizer, learning_rate=1e-6, l2=1e-6, dtype=dtype, progress=False)
         trainer.fit_checked(examples, np.arange(c), dtype)

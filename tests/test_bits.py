@@ -54,6 +54,10 @@ X = scipy.sparse.csr_array((uniform(90 * 7).astype(f4), indices, np.arange(0, 90
 for options in (dict(momentum=0.9, nesterov=True, average=True, l2=0.01), dict(optimizer="adam", average=1)):
     model = fs.Trainer(2, 32, schedule="inverse_scaling", **options).fit(X, labels(90, 5))
     add(model.coef, model.intercept)
+X, y = uniform(210 * 30).reshape(210, 30).astype(f4), (bits.random_raw(210).argsort() % 200).astype(np.int64)
+for options in (dict(momentum=0.9, l2=0.01), dict(optimizer="adam", average=True, scale=2.0)):  # classes have owners
+    model = fs.Trainer(2, 70, **options).fit(X, y)
+    add(model.coef, model.intercept)
 print(h.hexdigest(), simd.REGISTER_BYTES, fs.get_num_threads())
 """
 

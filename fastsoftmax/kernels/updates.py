@@ -76,13 +76,13 @@ def sgd_row(rule: Any, now: Any, scale: Any, g: Any, w: Any, v: Any, to: Any) ->
     if len(v) == 0:
         for j in range(len(w)):
             w[j] -= rate * (factor * g[j] * scale[j] + l2 * w[j])
-            to[j] = w[j] * scale[j]
     else:
         for j in range(len(w)):
             d = factor * g[j] * scale[j] + l2 * w[j]
             v[j] = momentum * v[j] + d
             w[j] -= rate * (ahead * v[j] + d if rule.nesterov else v[j])
-            to[j] = w[j] * scale[j]
+    for j in range(len(to)):
+        to[j] = w[j] * scale[j]
 
 
 @inlined
@@ -97,6 +97,7 @@ def adam_row(rule: Any, now: Any, scale: Any, g: Any, w: Any, u: Any, v: Any, to
         u[j] = beta1 * u[j] + new1 * d
         v[j] = beta2 * v[j] + new2 * d * d
         w[j] -= rate * u[j] / (math.sqrt(v[j]) * root + epsilon)
+    for j in range(len(to)):
         to[j] = w[j] * scale[j]
 
 

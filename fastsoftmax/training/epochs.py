@@ -19,7 +19,7 @@ from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.training.checkpoint import Checkpoint, State
 from fastsoftmax.training.schedules import learning_rates
-from fastsoftmax.training.touching import begin
+from fastsoftmax.training.suited import begin
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]

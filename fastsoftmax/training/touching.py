@@ -29,12 +29,6 @@ def touches_few(objective: SoftmaxObjective, batch: int) -> bool:
     )
 
 
-def begin(objective: SoftmaxObjective, adam: bool, rule: updates.Rule, **settings: Any) -> Descent:
-    """The descent that suits the shapes, with weights of 0."""
-    kind = TouchingDescent if touches_few(objective, settings["batch"]) else Descent
-    return kind(objective, adam, rule, **settings)
-
-
 class TouchingDescent(Descent):
     """As its base, whose results it gives but for rounding, save that Adam moves only what a batch touches.
 

@@ -11,8 +11,9 @@ from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import CheckedTargets, as_targets
 from fastsoftmax.engine import threads
 from fastsoftmax.kernels import updates
-from fastsoftmax.training import touching
-from fastsoftmax.training.touching import TouchingDescent, begin, touches_few
+from fastsoftmax.training import suited, touching
+from fastsoftmax.training.suited import begin
+from fastsoftmax.training.touching import TouchingDescent, touches_few
 from tests import reference
 from tests.conftest import objective_of
 from tests.training.test_trainer import orders
@@ -53,7 +54,7 @@ def dense(monkeypatch):
 
     def call(function, *args, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(touching, "touches_few", lambda *_: False)
+            patch.setattr(suited, "touches_few", lambda *_: False)
             return function(*args, **options)
 
     return call
