@@ -18,6 +18,8 @@ _HOMES = {
     "predict_proba": "functional.regression",
     "SoftmaxModel": "model",
     "bfloat16": "data.gate",
+    "Parts": "data.parts",
+    "PartError": "data.pieces",
     "SoftmaxRegression": "estimators.regression",
     "SoftmaxRegressionCV": "estimators.selection",
     "SoftmaxSGDClassifier": "estimators.sgd",
@@ -28,6 +30,8 @@ _HOMES = {
     "warmup": "warming",
 }
 __all__ = [
+    "PartError",
+    "Parts",
     "SoftmaxModel",
     "SoftmaxRegression",
     "SoftmaxRegressionCV",
@@ -72,6 +76,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from fastsoftmax import datasets
     from fastsoftmax.data.gate import bfloat16
+    from fastsoftmax.data.parts import Parts
+    from fastsoftmax.data.pieces import PartError
     from fastsoftmax.engine.threads import get_num_threads, set_num_threads
     from fastsoftmax.estimators.paths import path
     from fastsoftmax.estimators.regression import SoftmaxRegression

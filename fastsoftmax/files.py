@@ -18,6 +18,10 @@ class FileError(ValueError):
     """A file that is not what it should be; the message names it."""
 
 
+class CheckpointError(FileError):
+    """A file that holds no checkpoint, or one of another run; the message says what differs."""
+
+
 def check_folder(path: str | os.PathLike[str]) -> None:
     """That a file could be written there, before long work that ends with it.
 

@@ -15,7 +15,7 @@ import fastsoftmax as fs
 from fastsoftmax import files
 from fastsoftmax.engine import jit
 from fastsoftmax.engine.threads import JIT
-from fastsoftmax.training.checkpoint import CheckpointError
+from fastsoftmax.files import CheckpointError
 from tests.conftest import ROOT, make_problem
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

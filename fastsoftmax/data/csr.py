@@ -77,6 +77,10 @@ class CSR(Design):
     def arrays(self) -> tuple[Array, ...]:
         return self.data, self.indices, self.indptr
 
+    def row_not_finite(self) -> int | None:
+        entry = super().row_not_finite()
+        return None if entry is None else int(np.searchsorted(self.indptr, entry, "right")) - 1
+
     def rows(self, index: Array) -> "CSR":
         index = np.arange(self.n)[index]
         counts = np.diff(self.indptr)[index]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastsoftmax.data.gate import constant, per_feature
+from fastsoftmax.data.gate import constant, entry_not_finite, per_feature
 from fastsoftmax.engine import threads
 from fastsoftmax.kernels import moments as sums
 
@@ -98,6 +98,10 @@ class Design(abc.ABC):
     @abc.abstractmethod
     def arrays(self) -> tuple[Array, ...]:
         """What holds X."""
+
+    def row_not_finite(self) -> int | None:
+        """The first row that holds NaN or infinity, or None."""
+        return entry_not_finite(self.arrays()[0])
 
     def lowest(self, weights: Array) -> float:
         """The least product of a raw row with these weights."""

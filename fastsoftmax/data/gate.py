@@ -111,6 +111,24 @@ def numbers(stored: Array) -> Array:
     return np.asarray(python_decoded(stored))
 
 
+def entry_not_finite(stored: Array) -> int | None:
+    """Where the first axis of what `as_features` returned has the first NaN or infinity, or None.
+
+    Half precision is looked at by its bits: infinities and NaN have all of the exponent's set.
+    """
+    if stored.dtype.kind in "iu" and stored.dtype.itemsize == 1:
+        return None
+    step = max(1, (1 << 20) // math.prod(stored.shape[1:]))
+    exponent = {"h": 0x7C00, "H": 0x7F80}.get(stored.dtype.char)
+    for start in range(0, len(stored), step):
+        part = stored[start : start + step]
+        right = np.isfinite(part) if exponent is None else (part & exponent) != exponent
+        if not right.all():
+            wrong = ~(right.all(1) if right.ndim == 2 else right)
+            return start + int(np.flatnonzero(wrong)[0])
+    return None
+
+
 @functools.lru_cache(16)
 def constant(value: float, m: int) -> NDArray[np.float64]:
     return np.broadcast_to(value, (m,))

@@ -12,9 +12,19 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastsoftmax.data.design import Design
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import check_sparse, is_sparse, unmasked
-from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.layouts import as_array, as_design
+from fastsoftmax.estimators.rows import (
+    check_features,
+    checked_design,
+    checked_rows,
+    each_part,
+    is_parted,
+    reads_as_it_is,
+    score,
+)
 from fastsoftmax.functional.softmax import log_softmax, softmax
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective.softmax import SoftmaxObjective
@@ -77,7 +87,9 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
             raise
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
-        """Checked, in scikit-learn's words; uint8 stays, and float16 becomes float32."""
+        """Checked, in scikit-learn's words; uint8 stays. Rows, as `Fit` takes them, of what is read as it is."""
+        if reads_as_it_is(X):
+            return checked_rows(self, X, y, sample_weight, reset)
         _trusted(X)
         unmasked(y, "y")
         unmasked(sample_weight, "sample_weight")
@@ -95,12 +107,17 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
 
         Returns
         -------
         ndarray of shape (n, c), or (n,) for two classes
         """
+        if is_parted(X):
+            return each_part(self, X, self.decision_function)
+        if reads_as_it_is(X):
+            logits = self._logits(self._validated(X))
+            return logits[:, 1] if len(self.classes_) == 2 else logits
         _trusted(X)
         if is_sparse(X) and X.format != "csr":
             X = X.tocsr()
@@ -115,16 +132,18 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
 
         Returns
         -------
         ndarray of shape (n,)
             Entries of `classes_`.
         """
+        if is_parted(X):
+            return each_part(self, X, self.predict)
         X, best = self._validated(X), np.zeros(0, np.int64)
         if self._multiplies(X):
-            step = max(1, BLOCK // len(self.classes_))
+            X, step = as_array(X) if isinstance(X, Design) else X, max(1, BLOCK // len(self.classes_))
             parts = [self._logits(X[start : start + step]).argmax(1) for start in range(0, X.shape[0], step)]
             best = np.concatenate([best, *parts])
         else:
@@ -132,13 +151,14 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
             best = objective.predict(coef, intercept)
         return np.asarray(self.classes_[best])
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The accuracy: the share of rows, by weight, whose class is predicted; or what `scoring` says, where it is.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
         y : array-like of shape (n,)
+            Parts may have their own.
         sample_weight : array-like of shape (n,), optional
 
         Returns
@@ -147,47 +167,79 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         """
         unmasked(y, "y")
         unmasked(sample_weight, "sample_weight")
+        if is_parted(X):
+            return self._score_parts(X, y, sample_weight)
         return float(self._score(X, y, {} if sample_weight is None else {"sample_weight": sample_weight}))
 
     def _score(self, X: Any, y: Any, weight: dict[str, Any]) -> float:
         return float(super().score(X, y, **weight))
 
-    def predict_proba(self, X: Any) -> Array:
+    def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> float:
+        return score(self, X, y, sample_weight)
+
+    def predict_proba(self, X: Any, *, out: Array | None = None) -> Array:
         """The probabilities of the classes.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
+        out : ndarray of shape (n, c), optional
+            Where they go, such as a memory-mapped file.
 
         Returns
         -------
         ndarray of shape (n, c)
             In the order of `classes_`; float32 where `coef_` is and X is float32, float16 or uint8, else float64.
         """
+        if is_parted(X):
+            return each_part(self, X, self.predict_proba, out)
+        if out is not None:
+            return self._proba_into(X, out)
         X = self._validated(X)
         if self._multiplies(X):
             return softmax(self._logits(X))
         objective, coef, intercept = self._objective(X)
         return objective.predict_proba(coef, intercept)
 
+    def _proba_into(self, X: Any, out: Array) -> Array:
+        """Probabilities in `out`, block by block."""
+        X = self._validated(X)
+        if isinstance(X, Design):
+            X = as_array(X)
+        n, c = X.shape[0], len(self.classes_)
+        if out.shape != (n, c):
+            raise ValueError(f"out must be of shape {(n, c)}, got {out.shape}")
+        step = max(1, BLOCK // c)
+        for start in range(0, n, step):
+            out[start : start + step] = self.predict_proba(X[start : start + step])
+        return out
+
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithms of the probabilities of the classes.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
 
         Returns
         -------
         ndarray of shape (n, c)
             In the order of `classes_`.
         """
+        if is_parted(X):
+            return each_part(self, X, self.predict_log_proba)
         return log_softmax(self._logits(self._validated(X)))
 
     def _validated(self, X: Any) -> Any:
         """As scikit-learn checks it; a few rows of a plain array by a look, for its own takes 100 us."""
         if not hasattr(self, "coef_"):
             check_is_fitted(self)
+        if isinstance(X, Design):
+            return X
+        if reads_as_it_is(X):
+            design = checked_design(X)
+            check_features(self, design.m, None)
+            return design
         known = getattr(self, "n_features_in_", None), hasattr(self, "feature_names_in_")
         plain = type(X) is np.ndarray and X.dtype.char in "fd" and X.dtype.isnative and 0 < X.size <= GLANCE
         if plain and known == (X.shape[-1], False) and X.ndim == 2 and np.isfinite(X).all():
@@ -200,7 +252,7 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
 
     def _logits(self, X: Any) -> Array:
         """Of all classes (n, c), of two the first 0, by a product with X, which was checked."""
-        scores = X @ self.coef_.T
+        scores = (as_array(X) if isinstance(X, Design) else X) @ self.coef_.T
         scores = (scores.toarray() if is_sparse(scores) else np.asarray(scores)) + self.intercept_
         return np.concatenate([np.zeros_like(scores), scores], 1) if scores.shape[1] == 1 else scores
 

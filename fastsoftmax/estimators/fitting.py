@@ -1,25 +1,28 @@
 """One fit: what penalty, labels and weights ask for, as a problem; and the outcome for all classes."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.data.design import Design
-from fastsoftmax.data.examples import Examples
 from fastsoftmax.engine import threads
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import THEIRS, strength
 from fastsoftmax.objective.base import Narrower
 from fastsoftmax.objective.centering import centered, limit, standardized
+from fastsoftmax.objective.fingerprint import fingerprint_of
+from fastsoftmax.objective.journal import Journal, key_of
+from fastsoftmax.objective.over import Rows, objective_over
 from fastsoftmax.objective.problem import Problem, operations
-from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.solvers import Judge, Outcome, choose, minimise
 
 logger = logging.getLogger("fastsoftmax")
+FREE = ("max_iter", "n_jobs", "random_state", "verbose")  # parameters that may change while a fit goes on
 Array = NDArray[Any]
 
 
@@ -27,26 +30,48 @@ class Fit:
     """One fit: a problem over the classes that weigh something, and the estimator's attributes from its outcome."""
 
     def __init__(
-        self, estimator: Any, design: Design, labels: Labels, sample_weight: Array | None, sibling: "Fit | None" = None
+        self, estimator: Any, rows: Rows, labels: Labels, sample_weight: Array | None, sibling: "Fit | None" = None
     ) -> None:
         self.estimator, self.labels, self.c, self.sibling = estimator, labels, len(labels.classes), sibling
+        self.journal: Journal | None = None
         self._base: Problem | None = None
         self._narrow: tuple[Narrower | None, Problem | None] | None = None
-        targets = labels.targets(design.n, np.float64, sample_weight, estimator.class_weight, estimator.label_smoothing)
+        targets = labels.targets(rows.n, np.float64, sample_weight, estimator.class_weight, estimator.label_smoothing)
         totals = targets.class_totals()
         if not totals.sum() > 0:
             raise ValueError("there is nothing to fit: all weights are 0")
         weight = targets.kernel.weight
-        examples = Examples(design, targets)
         if len(weight) and not weight.all():  # rows that weigh nothing would be in samples
-            examples = examples.rows(np.flatnonzero(weight))
+            some = np.flatnonzero(weight)
+            rows, targets = rows.rows(some), targets.rows(some)
         everywhere = targets.kernel.smoothing > 0 or not estimator.fit_intercept
         self.active = np.flatnonzero((totals > 0) | everywhere)  # the others' intercepts would go to -inf
-        self.whole = examples
-        objective = SoftmaxObjective(examples if len(self.active) == self.c else examples.only(self.active))
+        self.rows, self.targets = rows, targets
+        every = len(self.active) == self.c
+        objective = objective_over(rows, targets if every else targets.only(self.active))
         self.store = objective.stored_dtype
         self.objective = standardized(objective, estimator.fit_intercept) if estimator.standardize else objective
         self.binary = self.c == 2 and len(self.active) == 2
+
+    @contextlib.contextmanager
+    def written_to(self, path: str | os.PathLike[str] | None) -> Iterator[None]:
+        """What passes give is written there, and read where the file is there; before anything is fitted."""
+        if path is None:
+            yield
+            return
+        params = {name: value for name, value in self.estimator.get_params().items() if name not in FREE}
+        start = None if not self.starts_warm else (self.estimator.coef_, self.estimator.intercept_)
+        known = (fingerprint_of(self.rows, self.targets), self.labels.classes, repr(sorted(params.items())))
+        self.journal = Journal(path, key_of(type(self.estimator).__name__, *known, *(start or ())))
+        try:
+            yield
+        finally:
+            self.journal.close()
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether weights of an earlier fit are a start."""
+        return bool(getattr(self.estimator, "warm_start", False)) and hasattr(self.estimator, "coef_")
 
     @property
     def base(self) -> Problem:
@@ -61,12 +86,16 @@ class Fit:
         return self._base
 
     def _make_base(self) -> Problem:
-        own = Problem(self.objective, l1=0.0, l2=0.0, fit_intercept=self.estimator.fit_intercept, binary=self.binary)
+        own = Problem(
+            self.objective, l1=0.0, l2=0.0, fit_intercept=self.estimator.fit_intercept, binary=self.binary,
+            journal=self.journal,
+        )  # fmt: skip
         if own.fit_intercept and own.columns.far(limit(self.objective)).any():
             before, self.objective = self.objective, centered(self.objective)
             left_out = self.objective.scale == 0  # constant columns, whose means are their values
             origin = np.where(left_out, own.columns.mean, (self.objective.shift - before.shift) * before.scale)
-            own = own.like(self.objective, columns=None, origin=origin if origin.any() else None)
+            moved = origin if origin.any() else None
+            own = own.like(self.objective, columns=None, origin=moved, journal=self.journal)
         if self.sibling is None or self.sibling.base.size != own.size:
             return own
         other = own.like(columns=own.columns.in_units(self.sibling.base.unit))
@@ -157,10 +186,11 @@ class Fit:
         shift = shift.astype(coef.dtype)
         C, l1_ratio = self.penalty
         share = strength(C, self.objective.total)
-        design = self.whole.mapped(self.base.data.scale, self.base.data.shift)
+        data = self.base.data
         problem = self.base.like(
-            SoftmaxObjective(design, np.float64), l1=l1_ratio * share, l2=(1 - l1_ratio) * share, fit_intercept=True,
-            binary=self.c == 2, columns=self.base.columns,
+            objective_over(self.rows, self.targets, np.float64).mapped(data.scale, data.shift),
+            l1=l1_ratio * share, l2=(1 - l1_ratio) * share, fit_intercept=True, binary=self.c == 2,
+            columns=self.base.columns,
         )  # fmt: skip
         theta = problem.loaded(every, shift)
         value, gradient = problem.loss_gradient(theta)

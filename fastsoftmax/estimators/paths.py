@@ -3,15 +3,13 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
-from fastsoftmax.data.gate import is_sparse
-from fastsoftmax.data.layouts import as_design
 from fastsoftmax.estimators.base import Verbose
 from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.regression import SoftmaxRegression
+from fastsoftmax.estimators.rows import is_parted, rows_of, together
 from fastsoftmax.estimators.strengths import Judge, Walk, best, explore, strengths, warn_unless
 
 Array = NDArray[Any]
@@ -37,7 +35,7 @@ class Path(NamedTuple):
 
 def path(
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     Cs: int | ArrayLike | None = None,
     sample_weight: Any = None,
@@ -55,13 +53,14 @@ def path(
 
     Parameters
     ----------
-    X : {array-like, sparse matrix} of shape (n, m)
+    X : {array-like, sparse matrix} of shape (n, m), or Parts
     y : array-like of shape (n,) or (n, c)
+        Parts may have their own.
     Cs : int or array-like, optional
         Strengths, or how many from 1e-4 to 1e4, evenly spaced in their logarithms; by default 10. With search="peak"
         the coarse ones, two or more, or how many from 1e-6 to 1e6; by default 7.
     sample_weight : array-like of shape (n,), optional
-    X_val : {array-like, sparse matrix} of shape (n_val, m), optional
+    X_val : {array-like, sparse matrix} of shape (n_val, m), or Parts, optional
         Rows to score, which are not fitted.
     y_val : array-like of shape (n_val,), optional
         Their labels, of classes that y has.
@@ -135,7 +134,7 @@ def path(
     val = _validation(estimator, labels, (X_val, y_val, sample_weight_val)) if held_out else None
     judge = Judge(scoring, estimator, labels.classes, *val) if val else None
     with Verbose(estimator.verbose):
-        walk = Walk(Fit(estimator, as_design(train[0]), labels, train[2]), l1_ratio, judge)
+        walk = Walk(Fit(estimator, rows_of(train[0]), labels, train[2]), l1_ratio, judge)
         values, scores = explore([[walk]], values, search)
     found = _collect(walk, values, scores[0, 0])
     if val and refit:
@@ -151,7 +150,7 @@ def _refuse(needing: list[str]) -> None:
 
 def _validation(estimator: SoftmaxRegression, labels: Labels, rows: Rows) -> Rows:
     """Checked as X and y are, with labels of the classes that y has."""
-    if rows[0] is None or rows[1] is None:
+    if rows[0] is None or (rows[1] is None and not is_parted(rows[0])):
         raise ValueError("X_val and y_val go together: pass both, or neither")
     X, y, weight = estimator._checked(*rows, reset=False)
     if y.ndim != 1:
@@ -175,12 +174,10 @@ def _refitted(
 ) -> SoftmaxRegression:
     """Fitted to both; y may be probabilities."""
     y = np.eye(len(labels.classes))[np.searchsorted(labels.classes, val[1])] if labels.soft else val[1]
-    weights = [np.ones(part[0].shape[0]) if part[2] is None else part[2] for part in (train, val)]
+    weights = [np.ones(len(part[1])) if part[2] is None else part[2] for part in (train, val)]
     weight = None if train[2] is None and val[2] is None else np.concatenate(weights)
-    parts = [train[0], val[0]]
-    X = scipy.sparse.vstack(parts, format="csr") if any(map(is_sparse, parts)) else np.concatenate(parts)
     model = SoftmaxRegression(**estimator.get_params(deep=False) | {"C": C})
-    model.fit(X, np.concatenate([train[1], y]), weight)
+    model.fit(together([train[0], val[0]]), np.concatenate([train[1], y]), weight)
     if hasattr(estimator, "feature_names_in_"):
         model.feature_names_in_ = estimator.feature_names_in_
     return model

@@ -1,6 +1,7 @@
 """SoftmaxRegression: the exact optimum of softmax regression behind scikit-learn's face."""
 
 import logging
+import os
 import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from fastsoftmax.data.layouts import as_design
 from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose, checking_parameters
 from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import NAMES, Penalty
+from fastsoftmax.estimators.rows import rows_of
 from fastsoftmax.solvers import Outcome
 
 logger = logging.getLogger("fastsoftmax")
@@ -162,16 +163,28 @@ class SoftmaxRegression(SoftmaxClassifier):
         self.label_smoothing, self.standardize = label_smoothing, standardize
 
     @checking_parameters
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SoftmaxRegression":
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> "SoftmaxRegression":
         """Fit to the optimum.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
-            float32, float64 and uint8 are read as they are; float16 becomes float32, others float64.
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
+            float32, float64 and uint8 are read as they are; float16 becomes float32, others float64. Parts, which may
+            be larger than memory, are read as they are, float16, bfloat16 and int8 too, once for each pass.
         y : array-like of shape (n,) or (n, c)
-            Labels, or target probabilities, whose rows sum to 1: then `classes_` is 0..c-1.
+            Labels, or target probabilities, whose rows sum to 1: then `classes_` is 0..c-1. Parts may have their own.
         sample_weight : array-like of shape (n,), optional
+        checkpoint : path-like, optional
+            A file to which what each pass over all rows gives is written. A fit that was killed, and is started again
+            with the same file, makes none of these passes again, and ends with the same bytes. The file has 8 bytes a
+            parameter and pass, and is not deleted.
 
         Returns
         -------
@@ -180,7 +193,11 @@ class SoftmaxRegression(SoftmaxClassifier):
         Raises
         ------
         ValueError
-            If something is wrong with a parameter or the data.
+            If something is wrong with a parameter or the data; of Parts the message names the part and the row.
+        CheckpointError
+            If `checkpoint` is another file, or of a fit with other parameters or data.
+        OSError
+            If `checkpoint` cannot be written.
 
         Warns
         -----
@@ -191,8 +208,9 @@ class SoftmaxRegression(SoftmaxClassifier):
         with self._unchanged_if_refused():
             X, y, sample_weight = self._checked(X, y, sample_weight)
             with Verbose(self.verbose):
-                fit = Fit(self, as_design(X), Labels(y), sample_weight)
-                outcome = fit.run(penalty.C, penalty.l1_ratio, fit.starts())
+                fit = Fit(self, rows_of(X), Labels(y), sample_weight)
+                with fit.written_to(checkpoint):
+                    outcome = fit.run(penalty.C, penalty.l1_ratio, fit.starts())
         self.classes_, self.coef_, self.intercept_ = fit.labels.classes, outcome.coef, outcome.intercept
         self.n_iter_ = np.array([max(min(1, self.max_iter), outcome.n_iter)], np.int32)
         self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap

@@ -1,6 +1,7 @@
 """Cross-validation: the strength that scores best on folds that were not fitted."""
 
 import warnings
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import NAMES
 from fastsoftmax.estimators.regression import SoftmaxRegression
+from fastsoftmax.estimators.rows import is_parted, reads_as_it_is
 from fastsoftmax.estimators.strengths import SPANS, Judge, Walk, best, explore, scorer_of, strengths, warn_unless
 
 Array = NDArray[Any]
@@ -153,13 +155,15 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         return SoftmaxRegression(**options, class_weight=class_weight, **changes)
 
     @checking_parameters
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> "SoftmaxRegressionCV":
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, groups: Any = None) -> "SoftmaxRegressionCV":
         """Score all strengths on all folds, and fit at the best.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
+            Folds are of rows, wherever these are.
         y : array-like of shape (n,)
+            Parts may have their own.
         sample_weight : array-like of shape (n,), optional
             For fits and scores.
         groups : array-like of shape (n,), optional
@@ -216,7 +220,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         self.classes_, self.l1_ratios_ = labels.classes, ratios
         self.scores_: Any
         self.Cs_, self.scores_ = explore(walks, Cs, self.search)
-        self._collect(walks, X.shape[1])
+        self._collect(walks, self.n_features_in_)
         if self.refit:
             self._fit_all(X, y, sample_weight, class_weight)
         else:
@@ -230,13 +234,25 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
     ) -> list[tuple[Fit, Judge]]:
         """What fits the rows of each fold, and scores the others."""
         folds: list[tuple[Fit, Judge]] = []
-        for train, test in check_cv(self.cv, y, classifier=True).split(X, y, groups):
+        for train, test in self._splits(X, y, groups):
             weights = [None if weight is None else weight[rows] for rows in (train, test)]
-            fit = Fit(estimator, as_design(X[train]), Labels(y[train], labels.classes), weights[0])
+            rows = X.rows(train) if reads_as_it_is(X) else as_design(X[train])
+            fit = Fit(estimator, rows, Labels(y[train], labels.classes), weights[0])
             alike = (other for other, _ in folds if np.array_equal(other.active, fit.active))
             fit.sibling = next(alike, None)  # another set of classes would need another preconditioner
-            folds.append((fit, Judge(self.scoring, estimator, labels.classes, X[test], y[test], weights[1])))
+            held_out = X.rows(test) if reads_as_it_is(X) else X[test]
+            folds.append((fit, Judge(self.scoring, estimator, labels.classes, held_out, y[test], weights[1])))
         return folds
+
+    def _splits(self, X: Any, y: Array, groups: Any) -> Iterator[tuple[Array, Array]]:
+        """Rows to fit and to score; of parts in ascending order."""
+        placeholder = np.zeros(len(y)) if reads_as_it_is(X) else X  # splitters ask how many rows there are
+        for pair in check_cv(self.cv, y, classifier=True).split(placeholder, y, groups):
+            if not is_parted(X):
+                yield pair
+                continue
+            train, test = (np.flatnonzero(part) if np.asarray(part).dtype == bool else np.sort(part) for part in pair)
+            yield train, test
 
     def _collect(self, walks: list[list[Walk]], m: int) -> None:
         """What all fits found, by folds, l1_ratios and strengths."""

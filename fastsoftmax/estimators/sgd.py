@@ -16,6 +16,7 @@ from fastsoftmax.data.layouts import as_design
 from fastsoftmax.defaults import OPTIMIZERS, SCHEDULES
 from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.labels import Labels
+from fastsoftmax.estimators.rows import is_parted
 from fastsoftmax.training.epochs import Progress, Record
 from fastsoftmax.training.trainer import Trainer
 
@@ -177,6 +178,13 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
         self.n_iter_no_change, self.average, self.warm_start = n_iter_no_change, average, warm_start
         self.random_state, self.verbose = random_state, verbose
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
+        if is_parted(X):
+            raise TypeError(
+                "SoftmaxSGDClassifier takes no Parts: call partial_fit with each part, or use SoftmaxRegression"
+            )
+        return super()._checked(X, y, sample_weight, reset)
 
     @checking_parameters
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SoftmaxSGDClassifier":

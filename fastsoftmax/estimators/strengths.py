@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, make_scorer
 
 from fastsoftmax.estimators.fitting import Fit
+from fastsoftmax.estimators.rows import reads_as_it_is
 from fastsoftmax.solvers import Outcome
 
 Array = NDArray[Any]
@@ -63,7 +64,7 @@ class Judge:
 
     def __init__(self, scoring: Any, estimator: Any, classes: Array, X: Any, y: Array, weight: Array | None) -> None:
         self.scorer, self.model = scorer_of(scoring, classes), clone(estimator)
-        self.model.classes_, self.model.n_features_in_ = classes, X.shape[1]
+        self.model.classes_, self.model.n_features_in_ = classes, X.m if reads_as_it_is(X) else X.shape[1]
         self.X, self.y, self.extra = X, y, {} if weight is None else {"sample_weight": weight}
 
     def __call__(self, C: float, l1_ratio: float, outcome: Outcome) -> float:

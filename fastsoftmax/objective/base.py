@@ -1,7 +1,7 @@
 """The seam: what may be asked about data, whoever sums over their rows, and in which shape the answer comes."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,8 @@ class Curvature(abc.ABC):
         """Adds factor times the Hessian times a direction (coef, intercept) to `out`."""
 
     @abc.abstractmethod
-    def blocks(self) -> "Iterator[tuple[SoftmaxObjective, Array]]":
-        """Pieces of the rows, in order, in memory, and their probabilities (rows, c)."""
+    def each_block(self, visit: "Callable[[SoftmaxObjective, Array], object]") -> None:
+        """Calls `visit` with pieces of the rows, in order, in memory, and their probabilities (rows, c)."""
 
     @abc.abstractmethod
     def pair_grams(self, r: int, intercept: bool) -> Array:

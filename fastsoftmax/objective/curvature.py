@@ -1,10 +1,9 @@
-"""Curvature at a point: products with the Hessian, and its Gram matrices, over rows in memory."""
+"""Curvature at a point: products with the Hessian, and its Gram matrices, block by block of rows."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsoftmax.objective.base import Array, Curvature
 
@@ -22,7 +21,29 @@ def others(proba: Array) -> Array:
     return np.where(most, np.where(most, 0, p).sum(0), 1 - p)
 
 
-class PointCurvature(Curvature):
+class BlockCurvature(Curvature):
+    """What is summed over blocks of rows in memory, wherever they come from."""
+
+    def hessp(self, coef: Array, intercept: Array | None, factor: float, out: tuple[Array, Array]) -> None:
+        self.each_block(lambda block, proba: block.add_hessp(proba, coef, intercept, factor, out))
+
+    def pair_grams(self, r: int, intercept: bool) -> Array:
+        k, q = np.triu_indices(r)
+        total: Any = 0.0
+
+        def add(block: "SoftmaxObjective", proba: Array) -> None:
+            nonlocal total
+            p = proba[:, -r:].T
+            weights = -p[q]
+            weights[k == q] = others(proba)[-r:]
+            weights *= p[k]
+            total = total + block.grams(block.weighed(weights), intercept)
+
+        self.each_block(add)
+        return np.asarray(total)
+
+
+class PointCurvature(BlockCurvature):
     """As its base, of rows in memory.
 
     Parameters
@@ -41,21 +62,6 @@ class PointCurvature(Curvature):
         self.held = objective.predict_proba(coef, intercept) if few else None
         self.parts = [*objective.blocks(objective.n if few else max(1, BLOCK // row))]
 
-    def blocks(self) -> "Iterator[tuple[SoftmaxObjective, Array]]":
+    def each_block(self, visit: "Callable[[SoftmaxObjective, Array], object]") -> None:
         for part in self.parts:
-            yield part, part.predict_proba(self.coef, self.intercept) if self.held is None else self.held
-
-    def hessp(self, coef: Array, intercept: Array | None, factor: float, out: tuple[Array, Array]) -> None:
-        for block, proba in self.blocks():
-            block.add_hessp(proba, coef, intercept, factor, out)
-
-    def pair_grams(self, r: int, intercept: bool) -> Array:
-        k, q = np.triu_indices(r)
-        total: NDArray[np.floating] | float = 0.0
-        for block, proba in self.blocks():
-            p = proba[:, -r:].T
-            weights = -p[q]
-            weights[k == q] = others(proba)[-r:]
-            weights *= p[k]
-            total = total + block.grams(block.weighed(weights), intercept)
-        return np.asarray(total)
+            visit(part, part.predict_proba(self.coef, self.intercept) if self.held is None else self.held)

@@ -18,11 +18,15 @@ class Hessian:
     """
 
     def __init__(self, problem: Problem, theta: Array) -> None:
-        self.problem = problem
+        self.problem, self.theta = problem, theta
         self.point = problem.objective.curvature(*problem.full(theta))
 
     def product(self, direction: Array) -> Array:
         """With a direction."""
+        at = np.concatenate([self.theta, direction]) if self.problem.journal else direction
+        return self.problem.written("hessp", at, lambda: (0.0, self._product(direction)))[1]
+
+    def _product(self, direction: Array) -> Array:
         problem = self.problem
         vector, out = problem.buffers()
         self.point.hessp(*problem.full(direction), 1 / problem.total, out)

@@ -12,6 +12,7 @@ import numpy as np
 from fastsoftmax.engine.vectors import in_blocks, total
 from fastsoftmax.objective.base import Array, Objective
 from fastsoftmax.objective.columns import Columns, columns_of
+from fastsoftmax.objective.journal import Journal, key_of
 
 if TYPE_CHECKING:
     from fastsoftmax.objective.softmax import SoftmaxObjective
@@ -37,6 +38,8 @@ class Problem:
         Moments of the mapped features, and powers of two: theta's features are the mapped ones times these.
     origin : ndarray of shape (m,), optional
         What was taken from the features for the sake of digits alone: `optimality` is that of the features with it.
+    journal : Journal, optional
+        Where results of passes over all rows are written, and read by a fit that goes on.
 
     Attributes
     ----------
@@ -58,7 +61,9 @@ class Problem:
         binary: bool = False,
         columns: Columns | None = None,
         origin: Array | None = None,
+        journal: Journal | None = None,
     ) -> None:
+        self.journal = journal
         self.data, self.l1, self.l2 = objective, l1, l2
         self.fit_intercept, self.binary, self.origin = fit_intercept, binary, origin
         self.columns = columns_of(objective) if columns is None else columns
@@ -85,7 +90,9 @@ class Problem:
         names = ("l1", "l2", "fit_intercept", "binary", "columns", "origin")
         data = self.data if objective is None else objective
         data = data if dtype is None else data.computed_in(dtype)
-        other = Problem(data, **{name: getattr(self, name) for name in names} | changes)
+        same: dict[str, Any] = {name: getattr(self, name) for name in names}
+        journal = self.journal if objective is None else None  # samples are computed again
+        other = Problem(data, **same | {"journal": journal} | changes)
         if objective is None and "columns" not in changes:
             other.cache, other.own = self.cache, self.own
         return other
@@ -211,8 +218,23 @@ class Problem:
 
     # ---- the smooth part of F
 
+    def written(self, name: str, at: Array, compute: Callable[[], tuple[float, Array]]) -> tuple[float, Array]:
+        """A number and a vector that a pass gives, or gave a fit that goes on."""
+        if self.journal is None:
+            return compute()
+
+        def joined() -> Array:
+            value, vector = compute()
+            return np.append(vector, value)
+
+        found = self.journal.recall(key_of(name, self.dtype.str, self.l1, self.l2, at), joined)
+        return float(found[-1]), found[:-1]
+
     def loss_gradient(self, theta: Array) -> tuple[float, Array]:
         """Mean cross-entropy and the l2 penalty; its gradient."""
+        return self.written("loss_gradient", theta, lambda: self._loss_gradient(theta))
+
+    def _loss_gradient(self, theta: Array) -> tuple[float, Array]:
         vector, out = self.buffers()
         loss, _, _ = self.objective.loss_gradient(*self.full(theta), 1 / self.total, out)
         self.collect(vector, out)

@@ -135,7 +135,9 @@ def after(hessian: Hessian, d: Array) -> tuple[float, Array]:
     """
     problem, entropy = hessian.problem, 0.0
     hidden, direction = np.zeros((problem.r, problem.m + problem.fit_intercept)), problem.full(d)
-    for block, proba in hessian.point.blocks():
+
+    def add(block: SoftmaxObjective, proba: Array) -> None:
+        nonlocal entropy, hidden
         relative = linearised(block, proba, *direction)
         q, cut = proba * np.maximum(relative, 0), (relative < 0).any(1)
         q[cut] /= q[cut].sum(1, keepdims=True)
@@ -143,6 +145,8 @@ def after(hessian: Hessian, d: Array) -> tuple[float, Array]:
         entropy += float(block.weighed(each).sum())
         missing = proba * np.maximum(MARGIN - relative, 0)  # what one class lacks the others have too much of
         hidden += missed(problem, block, missing + q * missing.sum(1, keepdims=True))
+
+    hessian.point.each_block(add)
     return entropy, hidden
 
 

@@ -10,17 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax import files
-from fastsoftmax.data.examples import Examples
-from fastsoftmax.objective.base import spaced
+from fastsoftmax.files import CheckpointError
 
 FORMAT, VERSION = "fastsoftmax.checkpoint", "1"
-WHOLE = 256 << 20  # bytes of X, up to which all of it is what it is known by
 ENDS = ("", "epochs", "early_stopping", "callback")
 Array = NDArray[Any]
-
-
-class CheckpointError(files.FileError):
-    """A file that holds no checkpoint, or one of another run; the message says what differs."""
 
 
 class State(NamedTuple):
@@ -34,19 +28,6 @@ class State(NamedTuple):
     best: int  # validation rows right, and epochs since then
     waited: int
     stopped: str  # why it ended, or ""
-
-
-def fingerprint(examples: Examples) -> str:
-    """The data: all targets and weights, and all of X, or of more than 256 MB rows that are evenly spaced."""
-    design, targets = examples.design, examples.targets
-    size = sum(array.nbytes for array in design.arrays())
-    count = design.n if size <= WHOLE else max(1, design.n * WHOLE // size)
-    rows = design if count == design.n else design.rows(spaced(design.n, count))
-    digest = hashlib.sha256(repr((design.n, design.m, examples.c, targets.kernel.smoothing)).encode())
-    for array in (*rows.arrays(), rows.scale, rows.shift, *targets.kernel[:3]):
-        digest.update(repr((array.dtype, array.shape)).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def digest_of(weights: dict[str, Array], stream: Any) -> str:

@@ -13,12 +13,14 @@ from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.feature_names import Names, check_names, names_of
 from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design, compute_dtype
+from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.targets import ClassWeight, as_targets
 from fastsoftmax.defaults import OPTIMIZERS
 from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.objective.fingerprint import fingerprint
 from fastsoftmax.objective.softmax import SoftmaxObjective
-from fastsoftmax.training.checkpoint import Checkpoint, digest_of, fingerprint
+from fastsoftmax.training.checkpoint import Checkpoint, digest_of
 from fastsoftmax.training.epochs import Callback, Progress, Record, Run, Validation
 from fastsoftmax.training.schedules import SCHEDULES, Schedule, learning_rates
 
@@ -222,6 +224,10 @@ class Trainer:
         OSError
             If `checkpoint` cannot be written.
         """
+        if isinstance(X, Parts):
+            raise TypeError(
+                "Trainer takes no Parts: use SoftmaxRegression, or SoftmaxSGDClassifier.partial_fit by parts"
+            )
         names = self._names(X, resume)
         design = as_design(X, self.scale)
         classes, targets_y, weight_of = self._encode(y, class_weight)

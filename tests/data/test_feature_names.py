@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 import fastsoftmax as fs
 from fastsoftmax import files
 from fastsoftmax.data.feature_names import names_of
+from fastsoftmax.files import CheckpointError
 from fastsoftmax.model import ModelFileError
-from fastsoftmax.training.checkpoint import CheckpointError
 from fastsoftmax.training.epochs import Progress
 
 NAMES = ["age", "height", "größe", "x 1", ""]

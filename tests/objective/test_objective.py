@@ -51,7 +51,9 @@ def test_curvature_held_or_computed_anew(rng, layout, weighted, held, monkeypatc
         monkeypatch.setattr(curvature, "BLOCK", 11 * 4 * 8)
     point = objective.curvature(coef, intercept)
     assert isinstance(point, PointCurvature)
-    assert [len(p) for _, p in point.blocks()] == ([70] if held else [11] * 6 + [4])
+    lengths: list[int] = []
+    point.each_block(lambda block, p: lengths.append(len(p)))
+    assert lengths == ([70] if held else [11] * 6 + [4])
     H = whole_hessian(X, weight, coef, intercept)
     direction, shift = rng.standard_normal((4, 6)), rng.standard_normal(4)
     out = np.ones((4, 6)), np.ones(4)

@@ -1,0 +1,259 @@
+"""Rows in parts as fits take them: checked in a first pass, read again in each that follows, and chosen among."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.data.ahead import each
+from fastsoftmax.data.csr import CSR
+from fastsoftmax.data.design import Design
+from fastsoftmax.data.feature_names import names_of
+from fastsoftmax.data.gate import from_disk, unmasked
+from fastsoftmax.data.layouts import as_design, joined
+from fastsoftmax.data.parts import Parts
+from fastsoftmax.data.pieces import PartError, Piece, Taken, read
+from fastsoftmax.data.targets import as_weight
+
+KEPT_BYTES = 64 << 20  # of rows that samples are made of, which solvers ask for again and again
+PAGE = 4096
+Array = NDArray[Any]
+
+
+class Facts(NamedTuple):
+    """What all parts have in common."""
+
+    m: int
+    sparse: bool
+    x_dtype: np.dtype[Any]
+    names: list[str] | None
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors begin with the name of the part."""
+    try:
+        yield
+    except PartError:
+        raise
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from error
+    except ValueError as error:
+        raise PartError(f"{name}: {error}") from error
+
+
+def designed(name: str, X: Any) -> tuple[Design, Facts]:
+    """X of a part, whose pages are in memory, and what it has in common with others."""
+    with naming(name):
+        design = as_design(unmasked(X, "X"))
+    for array in design.arrays():
+        if from_disk(array) and array.size:
+            array.reshape(-1).view(np.uint8)[::PAGE].max()
+    names = names_of(X)
+    sparse, dtype = type(design) is CSR, design.arrays()[0].dtype
+    return design, Facts(design.m, sparse, dtype, None if names is None else names.tolist())
+
+
+class PartedRows:
+    """Rows of parts, after a first pass that found what they have in common; rows may be chosen among them.
+
+    Attributes
+    ----------
+    n, m : int
+    y, weight : ndarray or None
+        Of all rows.
+    dtype, stored_dtype, x_dtype : dtype
+        Of the computation, of weights that are fitted, and of X as it is stored.
+    pairs : float
+        Entries of X that a row has, on average.
+    by_feature : bool
+        Whether X is sparse.
+    names : list of str or None
+        Of the columns, where X are frames, or columns of tables.
+    """
+
+    n: int
+    m: int
+    y: Array | None
+    weight: Array | None
+    dtype: np.dtype[Any]
+    stored_dtype: np.dtype[Any]
+
+    def __init__(self, parts: Parts, targets: bool = True) -> None:
+        self.parts, self.sizes, self.pairs = parts, list[int](), 0.0
+        self.facts: Facts | None = None
+        self._kept: dict[Any, Design] = {}
+        columns: tuple[list[Any], list[Any]] = ([], [])
+        parts.each_read(lambda name, taken: self._see(name, taken, columns if targets else ([], [])))
+        if self.facts is None or not sum(self.sizes):
+            raise ValueError("the parts have no rows")
+        self.y, self.weight = (
+            _all(column, self.sizes, name) for column, name in zip(columns, ("y", "weight"), strict=True)
+        )
+        self.n, self.m = sum(self.sizes), self.facts.m
+        self.pairs /= self.n
+        self.chosen: list[Array | None] = [None] * len(self.sizes)
+
+    def _see(self, name: str, taken: Taken, columns: tuple[list[Any], list[Any]]) -> None:
+        """One part of the first pass."""
+        design, facts = designed(name, taken.X)
+        self._compare(name, facts)
+        row = design.row_not_finite()
+        if row is not None:
+            raise PartError(f"{name}: row {row} of X (row {sum(self.sizes) + row} of all) holds NaN or infinity")
+        if self.facts is None:
+            self.facts, self.dtype, self.stored_dtype = facts, design.dtype, design.stored_dtype
+        self.sizes.append(design.n)
+        self.pairs += design.pairs * design.n
+        for column, values, title in zip(columns, taken[1:], ("y", "weight"), strict=True):
+            column.append(_checked(name, values, design.n, title))
+
+    def _compare(self, name: str, facts: Facts) -> None:
+        """That a part is like the first one."""
+        known = self.facts
+        if known is None or facts == known:
+            return
+        if facts.m != known.m:
+            raise PartError(f"{name} has {facts.m} features, where the first part has {known.m}")
+        if facts.sparse != known.sparse:
+            kinds = ["sparse" if kind.sparse else "dense" for kind in (facts, known)]
+            raise PartError(f"{name} is {kinds[0]}, where the first part is {kinds[1]}")
+        if facts.names != known.names:
+            raise PartError(f"{name} has other columns than the first part, or in another order: {facts.names}")
+        raise PartError(f"{name} has X of dtype {facts.x_dtype}, where the first part has {known.x_dtype}")
+
+    @property
+    def x_dtype(self) -> np.dtype[Any]:
+        """Of X as it is stored."""
+        assert self.facts is not None
+        return np.dtype(self.facts.x_dtype)
+
+    @property
+    def by_feature(self) -> bool:
+        """Whether X is sparse."""
+        assert self.facts is not None
+        return self.facts.sparse
+
+    @property
+    def names(self) -> list[str] | None:
+        """Of the columns."""
+        assert self.facts is not None
+        return self.facts.names
+
+    # ---- some of the rows
+
+    def _local(self, index: Array) -> list[Array]:
+        """The rows of each part, counted among the chosen ones, that ascending `index` has."""
+        ends = np.cumsum([size if own is None else len(own) for size, own in zip(self.sizes, self.chosen, strict=True)])
+        cuts = np.searchsorted(index, np.concatenate([[0], ends]))
+        return [index[cuts[i] : cuts[i + 1]] - (ends[i - 1] if i else 0) for i in range(len(ends))]
+
+    def rows(self, index: Array) -> "PartedRows":
+        """Some of the rows, by ascending numbers, without reading them."""
+        index = np.arange(self.n)[index]
+        if (np.diff(index) <= 0).any():
+            raise ValueError("rows of parts are chosen in ascending order, each once")
+        other = object.__new__(PartedRows)
+        other.__dict__.update(self.__dict__)
+        other._kept, other.n = {}, len(index)
+        other.chosen = [
+            local if own is None else own[local] for own, local in zip(self.chosen, self._local(index), strict=True)
+        ]
+        other.y, other.weight = (None if part is None else part[index] for part in (self.y, self.weight))
+        return other
+
+    def __add__(self, other: "PartedRows") -> "PartedRows":
+        """These rows, and then those of another, without targets."""
+        result = object.__new__(PartedRows)
+        result.__dict__.update(self.__dict__)
+        assert other.facts is not None
+        self._compare("the second of two", other.facts)
+        result.parts, result.sizes = self.parts + other.parts, self.sizes + other.sizes
+        result.chosen, result.n = self.chosen + other.chosen, self.n + other.n
+        result.pairs = (self.pairs * self.n + other.pairs * other.n) / result.n
+        result._kept, result.y, result.weight = {}, None, None
+        return result
+
+    def copied(self, index: Array) -> Design:
+        """Rows by number, in any order, in memory; those of the last few calls are kept."""
+        key = (len(index), hash(index.tobytes()))
+        if key not in self._kept:
+            order = np.argsort(index, kind="stable")
+            wanted = self._local(index[order])
+            found: list[Design] = []
+            self.each(lambda i, start, design: found.append(design.rows(wanted[i])), [len(part) > 0 for part in wanted])
+            design = joined(found)
+            back = np.empty(len(order), np.int64)
+            back[order] = np.arange(len(order))
+            design = design if (back == np.arange(len(back))).all() else design.rows(back)
+            if sum(array.nbytes for array in design.arrays()) > KEPT_BYTES:
+                return design
+            self._kept[key] = design
+            while len(self._kept) > 1 and self._bytes() > KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]
+        return self._kept[key]
+
+    def _bytes(self) -> int:
+        return sum(array.nbytes for design in self._kept.values() for array in design.arrays())
+
+    # ---- passes
+
+    def each(self, visit: Callable[[int, int, Design], Any], wanted: list[bool] | None = None) -> None:
+        """Calls `visit` with the number of each part, its first row, and X, in order, while the next one is read."""
+
+        def all_read() -> Iterator[tuple[int, int, Design]]:
+            start = 0
+            for i, piece in enumerate(self.parts):
+                if i >= len(self.sizes):
+                    raise PartError(f"there are more parts than in the first pass, which had {len(self.sizes)}")
+                own = self.chosen[i]
+                count = self.sizes[i] if own is None else len(own)
+                if count and (wanted is None or wanted[i]):
+                    design = self._again(i, piece)
+                    yield i, start, design if own is None or count == self.sizes[i] else design.rows(own)
+                    del design
+                start += count
+            if i + 1 < len(self.sizes):
+                raise PartError(f"there are {i + 1} parts, where the first pass had {len(self.sizes)}")
+
+        each(all_read(), lambda found: visit(*found))
+
+    def _again(self, i: int, piece: Piece) -> Design:
+        """A part, which is what it was."""
+        taken = read(piece, False)
+        design, facts = designed(piece.name, taken.X)
+        self._compare(piece.name, facts)
+        if design.n != self.sizes[i]:
+            raise PartError(f"{piece.name} has {design.n} rows, where it had {self.sizes[i]}")
+        return design
+
+
+def _checked(name: str, values: Any, n: int, title: str) -> Any:
+    """y or weights of a part."""
+    if values is None:
+        return None
+    unmasked(values, title)
+    with naming(name):
+        array = as_weight(values, n) if title == "weight" else np.asarray(values)
+    if title == "y" and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.shape[:1] != (n,):
+        raise PartError(f"{name} has {n} rows of X, but {title} of shape {array.shape}")
+    return array
+
+
+def _all(column: list[Any], sizes: list[int], title: str) -> Array | None:
+    """y or weights of all parts."""
+    there = [part is not None for part in column]
+    if not any(there):
+        return None
+    if not all(there):
+        raise PartError(f"part {there.index(False)} has no {title}, but others have")
+    if title == "y":
+        kinds = {"text" if part.dtype.kind in "UOST" else "numbers" for part in column if len(part)}
+        widths = {part.shape[1:] for part in column}
+        if len(kinds) > 1 or len(widths) > 1:
+            raise PartError(f"parts have y of different kinds: {sorted(kinds)}, of shapes (n, *{sorted(widths)})")
+    return np.concatenate(column)

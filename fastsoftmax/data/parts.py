@@ -1,0 +1,229 @@
+"""Rows in parts, of which two at most are in memory."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from fastsoftmax.data import pieces
+from fastsoftmax.data.ahead import each
+from fastsoftmax.data.pieces import Taken, read
+
+
+class Parts:
+    """Rows in several pieces, one after another: data that are larger than memory, or come in files.
+
+    `SoftmaxRegression` takes it in place of X and y, and reads the parts once for each pass.
+
+    Parameters
+    ----------
+    parts : iterable, or callable that returns one
+        Each is (X, y), (X, y, weight), X alone for predictions, or a function without arguments that returns one of
+        these. X is dense or scipy.sparse, of any dtype that the functions read, or has a shape and slices, as arrays
+        of zarr and h5py do. Functions are called anew for each pass, and must return the same rows.
+
+    Raises
+    ------
+    TypeError
+        If `parts` is a generator, which can be read but once.
+
+    See Also
+    --------
+    Parts.from_npy, Parts.from_slices, Parts.from_parquet, Parts.from_arrow
+
+    Notes
+    -----
+    While a pass computes with one part, a thread reads the next. Sums are added in the order of the parts: the same
+    parts give the same bytes on any number of threads, however fast they are read. Labels and weights of all rows are
+    kept in memory; of X two parts at most, and a sample of the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax as fs
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((3, 100, 4))
+    >>> y = X[:, :, 0] > 0
+    >>> parts = fs.Parts([(X[0], y[0]), (X[1], y[1]), lambda: (X[2], y[2])])
+    >>> model = fs.SoftmaxRegression().fit(parts)
+    >>> model.score(parts) > 0.95
+    True
+    """
+
+    def __init__(self, parts: Iterable[Any] | Callable[[], Iterable[Any]]) -> None:
+        self._source = pieces.listed(parts)
+        self._check_any()
+
+    @classmethod
+    def _of(cls, source: Any) -> "Parts":
+        self = object.__new__(cls)
+        self._source = source
+        self._check_any()
+        return self
+
+    def _check_any(self) -> None:
+        if not isinstance(self._source, pieces.Stream) and not len(self._source):
+            raise ValueError("Parts needs at least one part, got none")
+
+    @classmethod
+    def from_arrays(cls, arrays: Iterable[Any]) -> "Parts":
+        """Of a list of (X, y), (X, y, weight) or X.
+
+        Parameters
+        ----------
+        arrays : iterable of tuple
+
+        Returns
+        -------
+        Parts
+        """
+        return cls(arrays)
+
+    @classmethod
+    def from_npy(cls, X: Any, y: Any = None, weight: Any = None, *, dtype: str | None = None) -> "Parts":
+        """Of .npy files, which are mapped, not copied.
+
+        Parameters
+        ----------
+        X : path or list of path
+            A folder, whose .npy files are taken in natural order (part2 before part10), or files in their order.
+        y : path, list of path or array-like of shape (n,), optional
+            A folder, a file for each of X, one for all rows, or the labels of all rows.
+        weight : path, list of path or array-like of shape (n,), optional
+        dtype : {"bfloat16"}, optional
+            For files of uint16, or of 2 bytes as ml_dtypes writes them, that hold bfloat16.
+
+        Returns
+        -------
+        Parts
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file or folder.
+        PartError
+            If a file is damaged; the message names it.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> import fastsoftmax as fs
+        >>> folder = tempfile.mkdtemp()
+        >>> for i in range(3):
+        ...     np.save(f"{folder}/part{i}.npy", np.eye(4, dtype=np.float16))
+        >>> parts = fs.Parts.from_npy(folder, y=np.arange(12) % 4)
+        >>> fs.SoftmaxRegression(C=100).fit(parts).predict(np.eye(4)).tolist()
+        [0, 1, 2, 3]
+        """
+        return cls._of(pieces.npy_pieces(X, y, weight, dtype))
+
+    @classmethod
+    def from_slices(cls, X: Any, y: Any = None, weight: Any = None, *, rows: int | None = None) -> "Parts":
+        """Of anything with slices: arrays of zarr or h5py, memory-mapped arrays, LightGBM's sequences.
+
+        Parameters
+        ----------
+        X : object of shape (n, m), or of length n
+            `X[start:stop]` are rows.
+        y, weight : array-like of shape (n,), optional
+        rows : int, optional
+            Of a part; by default its `batch_size`, where it has one, or as many as fill 64 MB.
+
+        Returns
+        -------
+        Parts
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastsoftmax as fs
+        >>> len(fs.Parts.from_slices(np.ones((10, 2)), np.arange(10) % 2, rows=4))
+        3
+        """
+        return cls._of(pieces.slices(X, y, weight, rows))
+
+    @classmethod
+    def from_parquet(
+        cls, paths: Any, *, features: Any = None, label: str | None = None, weight: str | None = None
+    ) -> "Parts":
+        """Of Parquet files, read with pyarrow: a part is a file, or of a large file some of its row groups.
+
+        Parameters
+        ----------
+        paths : path or list of path
+            A folder, whose .parquet files are taken in natural order, or files in their order.
+        features : str or list of str, optional
+            Columns of numbers, or one column of lists of numbers (lists, lists of fixed size, tensors); by default
+            all but `label` and `weight`.
+        label, weight : str, optional
+            Columns.
+
+        Returns
+        -------
+        Parts
+
+        Raises
+        ------
+        ImportError
+            Without pyarrow: `pip install 'fastsoftmax[arrow]'`.
+        PartError
+            If a file is damaged, or a column is not there, has nulls, or holds something else than numbers.
+        """
+        from fastsoftmax.data import tables
+
+        return cls._of(tables.parquet_pieces(paths, features, label, weight))
+
+    @classmethod
+    def from_arrow(
+        cls, source: Any, *, features: Any = None, label: str | None = None, weight: str | None = None
+    ) -> "Parts":
+        """Of a pyarrow dataset or table, or of a function that returns a fresh reader of record batches.
+
+        Parameters
+        ----------
+        source : pyarrow.dataset.Dataset, pyarrow.Table or callable
+            A dataset's files are taken in its order.
+        features, label, weight
+            As for `from_parquet`.
+
+        Returns
+        -------
+        Parts
+
+        Raises
+        ------
+        TypeError
+            If `source` is a reader, which can be read but once.
+        """
+        from fastsoftmax.data import tables
+
+        return cls._of(tables.arrow_pieces(source, features, label, weight))
+
+    def __len__(self) -> int:
+        if isinstance(self._source, pieces.Stream):
+            raise TypeError("the number of parts of a stream is not known before it is read")
+        return len(self._source)
+
+    def __add__(self, other: "Parts") -> "Parts":
+        """These parts, and then those of another."""
+        sources = self._source, other._source
+        if any(isinstance(source, pieces.Stream) for source in sources):
+            return Parts._of(pieces.Chain(sources))
+        return Parts._of([*self, *other])
+
+    def __repr__(self) -> str:
+        if isinstance(self._source, pieces.Stream):
+            return "Parts(a stream)"
+        first, last = self._source[0].name, self._source[-1].name
+        return f"Parts({len(self)}: {first})" if len(self) == 1 else f"Parts({len(self)}: {first} to {last})"
+
+    def __iter__(self) -> Iterator[pieces.Piece]:
+        """Pieces, of a stream made anew."""
+        return iter(self._source)
+
+    def each_read(self, visit: Callable[[str, Taken], Any]) -> None:
+        """Calls `visit` with the name of each part and what it says, in order, while the next one is read."""
+
+        def all_read() -> Iterator[tuple[str, Taken]]:
+            for piece in self:
+                yield piece.name, read(piece, True)
+
+        each(all_read(), lambda found: visit(*found))
