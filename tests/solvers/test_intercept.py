@@ -136,3 +136,22 @@ def test_fits_end_earlier(rng, monkeypatch):
     assert model.converged_
     assert model.n_iter_[0] < 0.8 * without.n_iter_[0]
     assert model.objective_ - without.objective_ < 1e-4
+
+
+def test_enough_rows_of_each_class_are_looked_at(rng, monkeypatch):
+    """Where most rows are decided, few have curvature: by one row a class steps went too far."""
+    n, m, c = 6_000, 60, 60
+    y, centers = np.arange(n) % c, rng.standard_normal((c, m))
+    X = centers[y] + 1.5 * rng.standard_normal((n, m))
+    problem = problem_of(as_design(X), as_targets(y, n, c, np.float64), l1=0.0, l2=1e-4, fit_intercept=True)
+    theta = solve(problem, problem.null()[0], Stop(1e-6), 200, lambda *_: None).theta
+    problem.split(theta)[1][...] += 0.01 * rng.standard_normal(c)
+    monkeypatch.setattr(intercept, "LOOKED_AT", 60 * c)  # rows at a time: several blocks
+    descent = Descent(problem, theta, preconditioners.shared(problem))
+    curvature, before = Curvature(problem, theta), np.abs(problem.split(descent.gradient)[1]).max()
+    assert descent.balance(curvature)
+    assert np.abs(problem.split(descent.gradient)[1]).max() < 0.3 * before
+    monkeypatch.setattr(intercept, "EACH", 1)
+    descent = Descent(problem, theta, preconditioners.shared(problem))
+    descent.balance(Curvature(problem, theta))
+    assert np.abs(problem.split(descent.gradient)[1]).max() > 0.6 * before
