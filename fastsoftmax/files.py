@@ -56,6 +56,19 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         raise
 
 
+def save_array(path: str | os.PathLike[str], array: Array) -> None:
+    """As np.save, under a temporary name that is renamed; no copy in memory."""
+    target = Path(path)
+    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix="fastsoftmax.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+        os.replace(scratch, target)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

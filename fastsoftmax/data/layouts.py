@@ -30,20 +30,43 @@ def as_array(design: Design) -> Any:
     return numbers(design.arrays()[0])
 
 
-def joined(designs: list[Design]) -> Design:
-    """Rows of designs of one layout and dtype, one after another, copied."""
-    if len(designs) == 1:
-        return designs[0]
-    first = designs[0]
-    if isinstance(first, CSR):
-        counts = np.concatenate([np.diff(part.arrays()[2]) for part in designs])
+class Gathered:
+    """Rows of several designs of one layout, dtype and map, copied one after another.
+
+    Parameters
+    ----------
+    n : int
+        How many there will be.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n, self.count, self.found = n, 0, list[Design]()
+        self.X: np.ndarray[Any, Any] | None = None
+
+    def add(self, design: Design, index: np.ndarray[Any, Any]) -> None:
+        """Some of the rows of one more."""
+        if not isinstance(design, Dense):
+            self.found.append(design.rows(index))
+            return
+        if self.X is None:
+            self.X, self.found = np.empty((self.n, design.m), design.X.dtype), [design]
+        to = self.X[self.count : self.count + len(index)]
+        np.take(design.X, index, 0, to, "clip")  # indices are right: "raise" would copy once more
+        self.count += len(index)
+
+    @property
+    def design(self) -> Design:
+        """All of them."""
+        first = self.found[0]
+        if isinstance(first, Dense):
+            assert self.X is not None
+            return first._with(self.X)
+        counts = np.concatenate([np.diff(part.arrays()[2]) for part in self.found])
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        data, indices = (np.concatenate([part.arrays()[i] for part in designs]) for i in (0, 1))
+        data, indices = (np.concatenate([part.arrays()[i] for part in self.found]) for i in (0, 1))
         result = CSR.of(len(counts), first.m, data, indices, indptr)
         result._map(first.scale, first.shift)
         return result
-    assert isinstance(first, Dense)
-    return first._with(np.concatenate([part.arrays()[0] for part in designs]))
 
 
 def compute_dtype(wanted: Any, design: Design) -> np.dtype[Any]:

@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.data.ahead import each
+from fastsoftmax.data.ahead import Pace, each
 from fastsoftmax.data.csr import CSR
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.feature_names import names_of
 from fastsoftmax.data.gate import from_disk, unmasked
-from fastsoftmax.data.layouts import as_design, joined
+from fastsoftmax.data.layouts import Gathered, as_design
 from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.pieces import PartError, Piece, Taken, read
 from fastsoftmax.data.targets import as_weight
 
 KEPT_BYTES = 64 << 20  # of rows that samples are made of, which solvers ask for again and again
-PAGE = 4096
+TOUCHED = 64 << 10  # from byte to byte: the system maps 16 pages around a fault, and reads no fewer from a disk
 Array = NDArray[Any]
 
 
@@ -50,7 +50,7 @@ def designed(name: str, X: Any) -> tuple[Design, Facts]:
         design = as_design(unmasked(X, "X"))
     for array in design.arrays():
         if from_disk(array) and array.size:
-            array.reshape(-1).view(np.uint8)[::PAGE].max()
+            array.reshape(-1).view(np.uint8)[::TOUCHED].max()
     names = names_of(X)
     sparse, dtype = type(design) is CSR, design.arrays()[0].dtype
     return design, Facts(design.m, sparse, dtype, None if names is None else names.tolist())
@@ -82,7 +82,7 @@ class PartedRows:
     stored_dtype: np.dtype[Any]
 
     def __init__(self, parts: Parts, targets: bool = True) -> None:
-        self.parts, self.sizes, self.pairs = parts, list[int](), 0.0
+        self.parts, self.sizes, self.pairs, self.pace = parts, list[int](), 0.0, Pace()
         self.facts: Facts | None = None
         self._kept: dict[Any, Design] = {}
         columns: tuple[list[Any], list[Any]] = ([], [])
@@ -182,12 +182,13 @@ class PartedRows:
         if key not in self._kept:
             order = np.argsort(index, kind="stable")
             wanted = self._local(index[order])
-            found: list[Design] = []
-            self.each(lambda i, start, design: found.append(design.rows(wanted[i])), [len(part) > 0 for part in wanted])
-            design = joined(found)
-            back = np.empty(len(order), np.int64)
-            back[order] = np.arange(len(order))
-            design = design if (back == np.arange(len(back))).all() else design.rows(back)
+            found = Gathered(len(index))
+            self.each(lambda i, start, design: found.add(design, wanted[i]), [len(part) > 0 for part in wanted])
+            design = found.design
+            if (np.diff(index) < 0).any():
+                back = np.empty(len(order), np.int64)
+                back[order] = np.arange(len(order))
+                design = design.rows(back)
             if sum(array.nbytes for array in design.arrays()) > KEPT_BYTES:
                 return design
             self._kept[key] = design
@@ -218,7 +219,7 @@ class PartedRows:
             if i + 1 < len(self.sizes):
                 raise PartError(f"there are {i + 1} parts, where the first pass had {len(self.sizes)}")
 
-        each(all_read(), lambda found: visit(*found))
+        each(self.pace.timed(all_read()), lambda found: visit(*found), self.pace.ahead)
 
     def _again(self, i: int, piece: Piece) -> Design:
         """A part, which is what it was."""

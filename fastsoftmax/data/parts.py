@@ -1,9 +1,10 @@
 """Rows in parts, of which two at most are in memory."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from fastsoftmax.data import pieces
+from fastsoftmax.data import caching, pieces
 from fastsoftmax.data.ahead import each
 from fastsoftmax.data.pieces import Taken, read
 
@@ -27,7 +28,7 @@ class Parts:
 
     See Also
     --------
-    Parts.from_npy, Parts.from_slices, Parts.from_parquet, Parts.from_arrow
+    Parts.from_npy, Parts.from_slices, Parts.from_parquet, Parts.from_arrow, Parts.cached
 
     Notes
     -----
@@ -146,6 +147,8 @@ class Parts:
     ) -> "Parts":
         """Of Parquet files, read with pyarrow: a part is a file, or of a large file some of its row groups.
 
+        Each pass of a fit decodes them anew, which takes longer than what is computed: see `cached`.
+
         Parameters
         ----------
         paths : path or list of path
@@ -197,6 +200,36 @@ class Parts:
 
         return cls._of(tables.arrow_pieces(source, features, label, weight))
 
+    def cached(self, folder: str | os.PathLike[str] | None = None) -> "Parts":
+        """The same parts, which are read once: X goes to .npy files, which are mapped from then on.
+
+        For parts that are slow to read, as Parquet files are: a fit reads all of them once for each of its passes.
+
+        Parameters
+        ----------
+        folder : path-like, optional
+            Where the files go, some space for a copy of X is needed; they stay. By default a temporary folder, which
+            is removed with the object that is returned.
+
+        Returns
+        -------
+        Parts
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastsoftmax as fs
+        >>> slow = fs.Parts([lambda: (np.eye(3), np.arange(3))] * 4)
+        >>> fs.SoftmaxRegression(C=100).fit(slow.cached()).predict(np.eye(3)).tolist()
+        [0, 1, 2]
+        """
+        return Parts._of(caching.cached(self, folder))
+
     def __len__(self) -> int:
         if isinstance(self._source, pieces.Stream):
             raise TypeError("the number of parts of a stream is not known before it is read")
@@ -210,6 +243,8 @@ class Parts:
         return Parts._of([*self, *other])
 
     def __repr__(self) -> str:
+        if isinstance(self._source, caching.CachedStream):
+            return f"Parts(cached in {self._source.folder})"
         if isinstance(self._source, pieces.Stream):
             return "Parts(a stream)"
         first, last = self._source[0].name, self._source[-1].name

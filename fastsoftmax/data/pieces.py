@@ -155,6 +155,16 @@ def read(piece: Piece, targets: bool) -> Taken:
     return taken
 
 
+class Named:
+    """An array with names of its columns, as frames have."""
+
+    def __init__(self, array: Array, columns: list[str]) -> None:
+        self.array, self.columns, self.shape, self.dtype = array, columns, array.shape, array.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.array if dtype is None else self.array.astype(dtype)
+
+
 def given(name: str, item: Any) -> Given | Made:
     """A part as users write it: (X, y), (X, y, weight), X alone, or a function that returns one of these."""
     if callable(item) and not hasattr(item, "shape"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.data.pieces import Given, PartError, Stream, Taken, files
+from fastsoftmax.data.pieces import Given, Named, PartError, Stream, Taken, files
 
 LARGE = 256 << 20  # bytes of a Parquet file, uncompressed, above which its row groups are parts
 Array = NDArray[Any]
@@ -65,16 +65,6 @@ class Columns:
         return Taken(X, y, None if self.weight is None else _values(name, self.weight, table))
 
 
-class Frame:
-    """An array with names of its columns, as frames have."""
-
-    def __init__(self, array: Array, columns: list[str]) -> None:
-        self.array, self.columns, self.shape, self.dtype = array, columns, array.shape, array.dtype
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return self.array if dtype is None else self.array.astype(dtype)
-
-
 def _matrix(name: str, features: list[str], table: Any) -> Any:
     """X, of columns of numbers, or of one of lists."""
     pa = _pyarrow()
@@ -92,7 +82,7 @@ def _matrix(name: str, features: list[str], table: Any) -> Any:
     X = np.empty((table.num_rows, len(arrays)), dtype)
     for j, array in enumerate(arrays):
         X[:, j] = array
-    return Frame(X, features)
+    return Named(X, features)
 
 
 def _is_list(kind: Any) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from fastsoftmax.objective.softmax import SoftmaxObjective
 
+SAMPLE_BYTES = 64 << 20  # of rows that are copied for a look, where all of them may be more than memory
 Array = NDArray[Any]
 
 
@@ -91,6 +92,11 @@ class Objective(abc.ABC):
     def operations(self) -> float:
         """Of a pass over the data."""
         return 4.0 * self.n * self.pairs * self.c
+
+    @property
+    def most(self) -> int:
+        """How many rows are copied for a look: all, or of what may be larger than memory as many as 64 MB hold."""
+        return min(self.n, max(1, int(SAMPLE_BYTES / (self.pairs * self.x_dtype.itemsize))))
 
     # ---- passes over all rows
 

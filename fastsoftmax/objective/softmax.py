@@ -83,6 +83,10 @@ class SoftmaxObjective(Objective):
         return self.design.stored_dtype
 
     @property
+    def most(self) -> int:
+        return super().most if from_disk(self.design.arrays()[0]) else self.n
+
+    @property
     def weight(self) -> Array:
         """Those of the rows (n,), or (0,) where all are 1."""
         return np.asarray(self.targets.weight)

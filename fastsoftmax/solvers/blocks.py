@@ -17,7 +17,6 @@ from fastsoftmax.engine import memory, threads
 from fastsoftmax.engine.blas import on_threads
 from fastsoftmax.engine.simd import LANE_BYTES
 from fastsoftmax.kernels import whiten
-from fastsoftmax.objective.base import spaced
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.sampling import (
     CHEAP,
@@ -140,18 +139,16 @@ def class_blocks(problem: Problem, theta: Array, operations: float | None = None
 
     On and above the diagonals, without the penalty.
     """
-    M, n = problem.m + problem.fit_intercept, problem.n
-    looked_at = spaced(n, min(n, max(LOOKED_AT // problem.c, WEIGHTY * M)))
-    part = part_of(problem, len(looked_at))
-    p, share = part.probabilities(theta)[:, -problem.r :], problem.total / part.total
+    M = problem.m + problem.fit_intercept
+    part = part_of(problem, min(problem.data.most, max(LOOKED_AT // problem.c, WEIGHTY * M)))
+    p = part.probabilities(theta)[:, -problem.r :]
     count = max(WEIGHTY * M, int((operations or CHEAP) / (problem.r * M * M)))
-    if len(looked_at) <= TOGETHER * count:
+    if part.n <= TOGETHER * count:
         return part.blocks(np.ascontiguousarray((p * (1 - p)).T))
     H, shares = np.empty((problem.r, M, M), problem.dtype), np.empty(problem.r)
     for k in range(problem.r):
         column = p[:, k].astype(np.float64)
-        every = part.sample.weighed(column * (1 - column)) * share
-        rows, weights = weighty_rows(every, count)
-        H[k], shares[k] = problem.gram_of(looked_at[rows], weights), every.sum() / problem.total
+        every = part.sample.weighed(column * (1 - column))
+        H[k], shares[k] = part.gram_of(*weighty_rows(every, count)), every.sum() / part.total
     floored(problem, H, shares * UNSEEN)
     return H

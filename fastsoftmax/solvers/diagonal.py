@@ -28,7 +28,7 @@ def at_priors(problem: Problem, center: bool = True) -> Curvature:
 
 def at_point(problem: Problem, theta: Array) -> Curvature:
     """Where they are those at theta."""
-    part = part_of(problem, min(problem.n, max(LOOKED_AT // problem.c, 1000)))
+    part = part_of(problem, min(problem.data.most, max(LOOKED_AT // problem.c, 1000)))
     share, first, second = part.moments_at(theta)
     share = np.maximum(share, trace(problem, problem.dtype))
     scale = problem.fit_intercept / share

@@ -29,7 +29,7 @@ def _rows(problem: Problem) -> int:
     """
     n, m, c = problem.n, problem.m, problem.c
     pass_over = int(2.0 * n * m / (m + c)) if c <= WHOLE else 0
-    return min(n, max(LOOKED_AT // c, min(EACH * c, pass_over), 1))
+    return min(problem.data.most, max(LOOKED_AT // c, min(EACH * c, pass_over), 1))
 
 
 class Curvature:

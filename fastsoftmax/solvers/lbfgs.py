@@ -22,6 +22,7 @@ from fastsoftmax.solvers.result import Report, Result, Stop
 Array = NDArray[Any]
 SAMPLE, PART, FINER = 5_000, 4, 5  # rows of the smallest sample; shares of the rows that samples have
 EACH = 8  # rows at least for each feature: of fewer, weights fit what is theirs alone
+WIDER = 8  # times as many rows as are copied for a look: of parts 512 MB
 STEPS, MORE = 6, 4  # on the first sample, and on each that follows
 MISLED = 0.2  # of the fall of F on a sample that all rows do not see
 PATIENCE, DIAGONAL = 25, 6  # iterations without progress; where but a diagonal preconditions, Newton's method is better
@@ -109,7 +110,7 @@ class Sketch:
         self.problem, self.theta, self.precondition = problem, theta, precondition
         self.begin, self.before = theta, np.inf  # where it began, and F of the last sample at theta
         n = problem.n
-        for i, count in enumerate(samples(n, problem.m)):
+        for i, count in enumerate(size for size in samples(n, problem.m) if size <= WIDER * problem.data.most):
             part = problem.subsample(count)
             descent = self.on(part)
             if i and descent.theta is self.theta and preconditioners.pays(part):

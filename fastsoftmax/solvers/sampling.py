@@ -47,7 +47,7 @@ def uniform(problem: Problem) -> float:
 def rows_for(problem: Problem) -> int:
     """How many rows blocks are built from."""
     M = problem.m + problem.fit_intercept
-    return min(problem.n, max(1000, ROWS * M, int(CHEAP / (M * M))))
+    return min(problem.data.most, max(1000, ROWS * M, int(CHEAP / (M * M))))
 
 
 def usual_sizes(problem: Problem) -> Array:

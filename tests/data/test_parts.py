@@ -1,5 +1,6 @@
 """Parts: where rows come from, that they are the same in every pass, and what is said of those that are not."""
 
+import gc
 import itertools
 import os
 import threading
@@ -118,7 +119,17 @@ def as_sequence(X, y, tmp_path):
     return Parts.from_slices(Sequence(X), y)
 
 
+def as_cached(X, y, tmp_path):
+    (tmp_path / "cache").mkdir()
+    return as_stream(X, y, tmp_path).cached(tmp_path / "cache")
+
+
+def as_cached_for_a_while(X, y, tmp_path):
+    return as_functions(X, y, tmp_path).cached()
+
+
 MAKERS = [
+    as_cached, as_cached_for_a_while,
     as_given, as_functions, as_stream, as_files, as_folder, as_slices, as_arrays_on_disk, as_sequence
 ]  # fmt: skip
 
@@ -216,6 +227,38 @@ def test_what_a_person_sees(X, y):
     assert repr(Parts(lambda: [])) == "Parts(a stream)"
     with pytest.raises(TypeError, match="not known before it is read"):
         len(Parts(lambda: []))
+
+
+def test_cached_parts_are_read_once(X, y, tmp_path, rng):
+    frame, s, reads = pd.DataFrame(X, columns=list("abcdef")), rng.random(100), []
+
+    def read(piece):
+        reads.append(1)
+        return piece
+
+    everything = pieces(frame, y, s)
+    parts = Parts([lambda piece=piece: read(piece) for piece in everything]).cached(tmp_path)
+    assert repr(parts) == f"Parts(cached in {tmp_path})"
+    for _ in range(2):
+        rows = PartedRows(parts)
+        for _ in range(2):
+            np.testing.assert_array_equal(content(rows), X)
+        np.testing.assert_array_equal(rows.y, y)
+        np.testing.assert_array_equal(rows.weight, s)
+        assert rows.names == list("abcdef")
+    assert len(reads) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"part{i}.npy" for i in range(4)]
+    half = Parts([X.astype("e")]).cached()
+    assert PartedRows(half, False).x_dtype.itemsize == 2
+    folder = half._source.folder
+    assert folder.exists()
+    del half
+    gc.collect()
+    assert not folder.exists()
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        parts.cached(tmp_path / "nowhere")
+    with pytest.raises(TypeError, match="part 0 is sparse"):
+        PartedRows(Parts([sp.csr_array(X)]).cached(), False)
 
 
 # ---- what is refused
@@ -390,6 +433,39 @@ def test_two_parts_at_most_are_in_memory(X):
 
     each((Watched() for _ in range(20)), lambda item: time.sleep(0.002))
     assert max(most) == 2
+    assert not alive
+
+
+def test_what_is_quick_to_read_is_not_read_ahead(X, y):
+    rows, threads = PartedRows(Parts(pieces(X, y))), []
+    rows.each(lambda i, start, design: None)
+    assert not rows.pace.ahead
+    rows.each(lambda i, start, design: threads.append(threading.active_count()))
+    assert set(threads) == {threading.active_count()}
+
+    def slow():
+        time.sleep(0.005)
+        return X, y
+
+    rows = PartedRows(Parts([slow] * 3))
+    rows.each(lambda i, start, design: None)
+    assert rows.pace.ahead
+    np.testing.assert_array_equal(content(rows), np.tile(X, (3, 1)))
+
+
+def test_two_parts_at_most_are_in_memory_without_a_thread():
+    alive, most = [], []
+
+    class Watched:
+        def __init__(self):
+            alive.append(1)
+            most.append(len(alive))
+
+        def __del__(self):
+            alive.pop()
+
+    each((Watched() for _ in range(20)), lambda item: None, ahead=False)
+    assert max(most) <= 2
     assert not alive
 
 
