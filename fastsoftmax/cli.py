@@ -265,7 +265,7 @@ def cache(args: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments. Choices are spelt here, not read from the registries: those would import Numba first."""
-    from fastsoftmax.defaults import DTYPES, MNIST, OPTIMIZERS, SCHEDULES
+    from fastsoftmax.defaults import DTYPES, EVERY_DTYPE, MNIST, OPTIMIZERS, SCHEDULES
 
     top = argparse.ArgumentParser(prog="fastsoftmax", description="Softmax regression on a CPU.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -301,7 +301,7 @@ def parser() -> argparse.ArgumentParser:
     command("info", info, "Print versions, CPU, threads, threading layer and cache folder.")
     four = command("warmup", warmup, "Compile ahead of time what trainers and estimators call.")
     four.add_argument("--classes", type=int, nargs="+", metavar="N", help="numbers of classes (default: any)")
-    four.add_argument("--dtype", choices=DTYPES, nargs="+", default=DTYPES, help="of X (default: all)")
+    four.add_argument("--dtype", choices=EVERY_DTYPE, nargs="+", default=DTYPES, help="of X (default: %(default)s)")
     five = command("cache", cache, "Print where compiled kernels are kept, and how many.")
     five.add_argument("--clear", action="store_true", help="delete them; nothing else in the folder is touched")
     return top

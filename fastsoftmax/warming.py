@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastsoftmax.data.csr import CSR
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.examples import Examples
+from fastsoftmax.data.gate import BFLOAT16, as_features
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
-from fastsoftmax.defaults import DTYPES
+from fastsoftmax.defaults import DTYPES, EVERY_DTYPE
 from fastsoftmax.engine import threads
 from fastsoftmax.functional.cross_entropy import cross_entropy_gradient
 from fastsoftmax.functional.regression import loss_gradient
@@ -41,7 +43,7 @@ def warmup(
     n_classes : int or iterable of int, optional
         Numbers of classes that will come; by default any: register tiles of each shape are compiled.
     dtypes : iterable of dtype, default ("uint8", "float32", "float64")
-        Of X.
+        Of X; also "float16", "bfloat16" and "int8".
     progress : bool, optional
         Whether to show a bar; by default only on a terminal.
 
@@ -67,9 +69,9 @@ def warmup(
     if not counts or any(not isinstance(c, (int, np.integer)) or c < 2 for c in counts):
         raise ValueError(f"n_classes must be integers of at least 2, got {n_classes!r}")
     names = [dtypes] if isinstance(dtypes, str) else list(dtypes)
-    kinds = [np.dtype(kind) for kind in DTYPES if any(_same(kind, name) for name in names)]
-    if not names or not all(any(_same(kind, name) for kind in DTYPES) for name in names):
-        raise ValueError(f"dtypes must be some of {DTYPES}, got {names}")
+    kinds = [kind for kind in EVERY_DTYPE if any(_same(kind, name) for name in names)]
+    if not names or not all(any(_same(kind, name) for kind in EVERY_DTYPE) for name in names):
+        raise ValueError(f"dtypes must be some of {EVERY_DTYPE}, got {names}")
     from tqdm import tqdm
 
     start, tasks = time.perf_counter(), [*_tasks([int(c) for c in counts], kinds)]
@@ -84,18 +86,26 @@ def warmup(
 
 
 def _same(kind: str, name: Any) -> bool:
+    if kind == "bfloat16":  # which NumPy does not know by its name
+        return bool(name == kind or getattr(name, "__name__", getattr(name, "name", "")) == kind)
     try:
         return name is not None and bool(np.dtype(kind) == np.dtype(name))
     except TypeError:
         return False
 
 
-def _tasks(counts: list[int], kinds: list[np.dtype[Any]]) -> Iterator[tuple[Any, ...]]:
+def _stored(numbers: Array, kind: str) -> Array:
+    """Small numbers in one of the dtypes; bfloat16, of which scipy.sparse knows nothing, by its bits."""
+    if kind != "bfloat16":
+        return numbers.astype(kind)
+    return (numbers.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
+
+
+def _tasks(counts: list[int], kinds: list[str]) -> Iterator[tuple[Any, ...]]:
     """Functions and what they are to be called with."""
-    for dtype in sorted({np.dtype(np.float64 if kind == np.float64 else np.float32) for kind in kinds}, key=str):
+    for dtype in sorted({np.dtype(np.float64 if kind == "float64" else np.float32) for kind in kinds}, key=str):
         yield _functions, dtype
-    for X in _examples(kinds):
-        design = as_design(X)
+    for design in _examples(kinds):
         for dtype in sorted({design.dtype, np.dtype(np.float64)}, key=str):
             tiles: dict[Any, int] = {}
             for c in counts:
@@ -109,15 +119,15 @@ def _tasks(counts: list[int], kinds: list[np.dtype[Any]]) -> Iterator[tuple[Any,
             yield _solvers, design, dtype, next(iter(tiles.values()))
 
 
-def _examples(kinds: list[np.dtype[Any]]) -> Iterator[Any]:
+def _examples(kinds: list[str]) -> Iterator[Design]:
     """Dense X, sparse X, and sparse X with so many features that each owns its gradient."""
-    from scipy.sparse import csr_array
-
     for kind in kinds:
-        X = (np.arange(ROWS * FEATURES) % 7).reshape(ROWS, FEATURES).astype(kind)
-        yield X
-        yield csr_array(X)
-        yield csr_array((X.reshape(-1)[:ROWS], (np.arange(ROWS), np.arange(ROWS))), (ROWS, PARTIAL_BYTES // 1024 + 1))
+        X = _stored((np.arange(ROWS * FEATURES) % 7).reshape(ROWS, FEATURES), kind)
+        yield as_design(X)
+        data, index = as_features(X).reshape(-1), np.arange(ROWS * FEATURES, dtype=np.int32)
+        yield CSR.of(ROWS, FEATURES, data, index % FEATURES, np.arange(ROWS + 1) * FEATURES).mapped(1.0)
+        wide = CSR.of(ROWS, PARTIAL_BYTES // 1024 + 1, data[:ROWS].copy(), index[:ROWS], np.arange(ROWS + 1))
+        yield wide.mapped(1.0)
 
 
 def _functions(dtype: np.dtype[Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse
 
 import fastsoftmax as fs
-from fastsoftmax import warming
+from fastsoftmax import defaults, warming
 from fastsoftmax.engine import cache, jit, threads
 from fastsoftmax.kernels import gradient, softmax, touched
 from fastsoftmax.objective import softmax as objective
@@ -317,6 +317,7 @@ def run():
         function(Z), function(Z, axis=0), function(np.zeros((9, 99), np.float32)), function(np.zeros((2000, 999), "f4"))
     fs.cross_entropy(Z, y), fs.cross_entropy_gradient(Z, Y, label_smoothing=0.1, reduction="none")
     fs.loss_gradient(np.zeros((5, 5000), np.float32), [0] * 5, np.zeros((100, 5000), np.float32))
+    fs.Trainer(1, 4, learning_rate=1e-3).fit(np.zeros((100, 5000), np.float32), np.arange(100))
     wide = sp.csr_array((np.ones(9, np.float32), (range(9), range(9))), (9, 200_000))
     fs.loss_gradient(wide, [0, 1, 2] * 3, np.zeros((3, 200_000), np.float32))
     fs.SoftmaxRegression(tol=0.1).fit(wide, [0, 1, 2] * 3)
@@ -344,17 +345,36 @@ def test_warmup_compiles_all_that_is_called(run_python, folder):
 @pytest.mark.parametrize(("classes", "many"), [([3], False), ([3, 100], True), ([24], False), (range(2, 33), True)])
 def test_warmup_of_many_classes_alone_is_of_their_pipeline(classes, many):
     """Which float32 X of any width may need from 25 classes on, and float64 from 13 on."""
-    tasks = [*warming._tasks([*classes], [np.dtype(np.float32)])]
+    tasks = [*warming._tasks([*classes], ["float32"])]
     asked = {(task[2], task[3]) for task in tasks if task[0] is warming._curvature}
     assert ((np.dtype(np.float32), objective.OWNING) in asked) == many
     assert ((np.dtype(np.float64), objective.OWNING) in asked) == (many or max(classes) > 12)
+
+
+@pytest.mark.parametrize("kind", defaults.EVERY_DTYPE)
+def test_warmup_is_of_x_as_it_is_stored(kind):
+    import ml_dtypes
+
+    stored = {"float16": np.int16, "bfloat16": np.uint16}.get(kind, kind)
+    dense, sparse, wide = warming._examples([kind])
+    for design, shape in ((dense, (12, 5)), (sparse, (12, 5)), (wide, (12, wide.m))):
+        assert (design.n, design.m) == shape
+        assert design.arrays()[0].dtype == stored
+        assert design.dtype == (np.float64 if kind == "float64" else np.float32)
+    out = np.zeros((2, 12, 5))
+    dense.block(0, 12, out[0])
+    sparse.block(0, 12, out[1])
+    np.testing.assert_array_equal(*out)
+    np.testing.assert_array_equal(out[0].reshape(-1), np.arange(60) % 7)
+    names = [kind, ml_dtypes.bfloat16 if kind == "bfloat16" else np.dtype(kind)]
+    assert all(warming._same(kind, name) for name in names)
 
 
 def test_warmup_checks_what_it_is_given():
     for wrong in (1, [3, 0], 2.5, [], "ab", [2.0]):
         with pytest.raises(ValueError, match="integers of at least 2"):
             fs.warmup(wrong)
-    for wrong in ([], ["float16"], ["int64", "float32"], "nope", [None], [3]):
+    for wrong in ([], ["complex64"], ["int64", "float32"], "nope", [None], [3]):
         with pytest.raises(ValueError, match="dtypes must be some of"):
             fs.warmup(3, wrong)
 
