@@ -2,10 +2,11 @@
 
 import json
 import os
+import secrets
 import stat
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,37 +43,30 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 def write(path: str | os.PathLike[str], data: bytes) -> None:
     """Under a temporary name that is renamed: whatever happens, the old file is there, or the new one."""
     check_folder(path)
-    target = Path(path)
-    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix="fastsoftmax.")  # of a length that any name may have
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(scratch, 0o666 & ~_umask())
-        os.replace(scratch, target)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+
+    def put(file: BinaryIO) -> None:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+    _replaced(Path(path), put)
 
 
 def save_array(path: str | os.PathLike[str], array: Array) -> None:
     """As np.save, under a temporary name that is renamed; no copy in memory."""
-    target = Path(path)
-    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix="fastsoftmax.")
+    _replaced(Path(path), lambda file: np.save(file, array, allow_pickle=False))
+
+
+def _replaced(target: Path, put: Callable[[BinaryIO], object]) -> None:
+    """What `put` writes, in place of the target, or nothing."""
+    scratch = target.with_name(f"fastsoftmax.{secrets.token_hex(8)}")  # of a length that any name may have
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array, allow_pickle=False)
+        with open(scratch, "xb") as file:
+            put(file)
         os.replace(scratch, target)
     except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save(

@@ -1,6 +1,7 @@
 """Files of models, damaged in any way: what is read is a model, or the error is one of ours, in little memory."""
 
 import json
+import re
 import tracemalloc
 
 import numpy as np
@@ -116,10 +117,14 @@ def test_nothing_is_pickled(rng):
 
     import fastsoftmax
 
+    safe = re.compile(r"np\.(load|save)\([^\n]*allow_pickle=False\)")
     found = {
         path.name
         for path in Path(fastsoftmax.__file__).parent.rglob("*.py")
-        if any(word in path.read_text() for word in ("pickle.", "import pickle", "joblib", "np.load(", "allow_pickle"))
+        if any(
+            word in safe.sub("", path.read_text())
+            for word in ("pickle.", "import pickle", "joblib", "np.load(", "allow_pickle")
+        )
     }
     assert found == {"cache.py"}
 

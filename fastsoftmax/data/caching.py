@@ -1,11 +1,13 @@
 """Parts that are slow to read: their X goes to files when it is first read, and is mapped from then on."""
 
 import os
+import secrets
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,33 +39,41 @@ class Cached:
         return Taken(X, *self.rest) if targets else Taken(X)
 
 
-class CachedStream(Stream):
-    """Pieces of a source, which in the first whole pass are found, and cached."""
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # not in a child that was forked
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def __init__(self, source: Iterable[Piece], folder: Path, temporary: bool) -> None:
-        self.source: Iterable[Piece] = source
-        self.folder = folder
-        if temporary:
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+class CachedStream(Stream):
+    """Pieces of a source, which in the first whole pass are found, and cached in a folder of their own.
+
+    Copies, and what was pickled, begin anew.
+    """
+
+    def __init__(self, source: Iterable[Piece], parent: str | None) -> None:
+        self.source, self.parent = source, parent
+        self.folder = Path(tempfile.mkdtemp(prefix="fastsoftmax.", dir=parent))
         self.found: list[Cached] | None = None
+        weakref.finalize(self, _remove, self.folder, os.getpid())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.parent)
 
     def __iter__(self) -> Iterator[Piece]:
         if self.found is not None:
             yield from self.found
             return
         found = []
-        for i, piece in enumerate(self.source):
-            found.append(Cached(piece, self.folder / f"part{i}.npy"))
+        for piece in self.source:
+            found.append(Cached(piece, self.folder / f"{secrets.token_hex(8)}.npy"))  # perhaps not the only pass
+            del piece
             yield found[-1]
         if all(piece.piece is None for piece in found):
-            self.found, self.source = found, ()
+            self.found = found
 
 
 def cached(source: Iterable[Piece], folder: str | os.PathLike[str] | None) -> CachedStream:
     """As `Parts.cached` says."""
-    if folder is None:
-        return CachedStream(source, Path(tempfile.mkdtemp(prefix="fastsoftmax.")), True)
-    path = Path(folder)
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such folder")
-    return CachedStream(source, path, False)
+    if folder is not None and not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    return CachedStream(source, None if folder is None else str(folder))

@@ -1,6 +1,7 @@
 """Rows in parts as fits take them: checked in a first pass, read again in each that follows, and chosen among."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,11 +15,12 @@ from fastsoftmax.data.feature_names import names_of
 from fastsoftmax.data.gate import from_disk, unmasked
 from fastsoftmax.data.layouts import Gathered, as_design
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.pieces import PartError, Piece, Taken, read
+from fastsoftmax.data.pieces import Made, PartError, Piece, Taken, read
 from fastsoftmax.data.targets import as_weight
 
 KEPT_BYTES = 64 << 20  # of rows that samples are made of, which solvers ask for again and again
 TOUCHED = 64 << 10  # from byte to byte: the system maps 16 pages around a fault, and reads no fewer from a disk
+KINDS = str.maketrans("biufUS", "nnnntt")  # of y that go together: numbers, and text
 Array = NDArray[Any]
 
 
@@ -205,8 +207,11 @@ class PartedRows:
         """Calls `visit` with the number of each part, its first row, and X, in order, while the next one is read."""
 
         def all_read() -> Iterator[tuple[int, int, Design]]:
-            start = 0
-            for i, piece in enumerate(self.parts):
+            start, pieces = 0, iter(self.parts)
+            for i in itertools.count():
+                piece = next(pieces, None)
+                if piece is None:
+                    break
                 if i >= len(self.sizes):
                     raise PartError(f"there are more parts than in the first pass, which had {len(self.sizes)}")
                 own = self.chosen[i]
@@ -216,8 +221,12 @@ class PartedRows:
                     yield i, start, design if own is None or count == self.sizes[i] else design.rows(own)
                     del design
                 start += count
-            if i + 1 < len(self.sizes):
-                raise PartError(f"there are {i + 1} parts, where the first pass had {len(self.sizes)}")
+                del piece  # before the next one is made
+            if i < len(self.sizes):
+                raise PartError(
+                    f"there are {i} parts, where the first pass had {len(self.sizes)}: a function of Parts must return "
+                    "a fresh iterator each time"
+                )
 
         each(self.pace.timed(all_read()), lambda found: visit(*found), self.pace.ahead)
 
@@ -228,6 +237,9 @@ class PartedRows:
         self._compare(piece.name, facts)
         if design.n != self.sizes[i]:
             raise PartError(f"{piece.name} has {design.n} rows, where it had {self.sizes[i]}")
+        row = design.row_not_finite() if isinstance(piece, Made) else None  # which may not be what it was
+        if row is not None:
+            raise PartError(f"{piece.name}: row {row} of X holds NaN or infinity, which it did not before")
         return design
 
 
@@ -252,9 +264,12 @@ def _all(column: list[Any], sizes: list[int], title: str) -> Array | None:
         return None
     if not all(there):
         raise PartError(f"part {there.index(False)} has no {title}, but others have")
+    column = [part for part in column if len(part)] or column[:1]
     if title == "y":
-        kinds = {"text" if part.dtype.kind in "UOST" else "numbers" for part in column if len(part)}
-        widths = {part.shape[1:] for part in column}
-        if len(kinds) > 1 or len(widths) > 1:
-            raise PartError(f"parts have y of different kinds: {sorted(kinds)}, of shapes (n, *{sorted(widths)})")
+        kinds = {part.dtype.kind.translate(KINDS) for part in column}
+        whole = {part.dtype for part in column if part.dtype.kind in "iu"}
+        alike = len(kinds) == 1 and len({part.shape[1:] for part in column}) == 1
+        if not alike or (whole and np.result_type(*whole).kind == "f"):
+            found = sorted({f"{part.dtype} of shape (n{''.join(f', {k}' for k in part.shape[1:])})" for part in column})
+            raise PartError(f"parts have y of different kinds: {', '.join(found)}")
     return np.concatenate(column)

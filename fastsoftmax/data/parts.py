@@ -208,8 +208,8 @@ class Parts:
         Parameters
         ----------
         folder : path-like, optional
-            Where the files go, some space for a copy of X is needed; they stay. By default a temporary folder, which
-            is removed with the object that is returned.
+            In which a folder for the files is made, by default the system's for temporary files. It takes as much
+            space as X, and is removed with the object that is returned.
 
         Returns
         -------
@@ -237,6 +237,8 @@ class Parts:
 
     def __add__(self, other: "Parts") -> "Parts":
         """These parts, and then those of another."""
+        if not isinstance(other, Parts):
+            return NotImplemented
         sources = self._source, other._source
         if any(isinstance(source, pieces.Stream) for source in sources):
             return Parts._of(pieces.Chain(sources))

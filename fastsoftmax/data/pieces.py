@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.data.gate import BFLOAT16, is_sparse
+from fastsoftmax.data.gate import BFLOAT16, is_sparse, unmasked
 
 PART_BYTES = 64 << 20  # of X, where parts are not given
 Array = NDArray[Any]
@@ -36,6 +36,15 @@ class Piece(Protocol):
 
     def read(self, targets: bool) -> Taken:
         """X, and with `targets` y and weights."""
+
+
+def as_it_is(values: Any) -> Any:
+    """An array, but of frames and sparse matrices, which stay."""
+    return (
+        values
+        if isinstance(values, np.ndarray) or is_sparse(values) or hasattr(values, "dtypes")
+        else np.asarray(values)
+    )
 
 
 def whole(values: Any) -> Any:
@@ -80,8 +89,8 @@ class Slice:
 
     def read(self, targets: bool) -> Taken:
         X, y, weight = (None if part is None else part[self.at] for part in self.taken)
-        X = X if isinstance(X, np.ndarray) or is_sparse(X) or hasattr(X, "dtypes") else np.asarray(X)
-        return Taken(X, np.asarray(y) if y is not None else None, weight) if targets else Taken(X)
+        X, y, weight = (part if part is None else as_it_is(part) for part in (X, y, weight))
+        return Taken(X, y, weight) if targets else Taken(X)
 
 
 class NpyFile:
@@ -149,6 +158,8 @@ def read(piece: Piece, targets: bool) -> Taken:
         raise
     except Exception as error:
         raise PartError(f"{piece.name} could not be read: {type(error).__name__}: {error}") from error
+    for part, name in zip(taken, Taken._fields, strict=True):
+        unmasked(part, f"{name} of {piece.name}")
     shape = np.shape(taken.X)
     if piece.rows is not None and shape and shape[0] != piece.rows:
         raise PartError(f"{piece.name} has {shape[0]} rows, where it had {piece.rows}")
@@ -214,13 +225,18 @@ def npy_pieces(X: Any, y: Any, weight: Any, dtype: Any) -> list[NpyPart]:
     return pieces
 
 
+def _is_path(value: Any) -> bool:
+    """Whether it is one, and no label."""
+    return isinstance(value, os.PathLike) or (isinstance(value, str) and value.endswith(".npy"))
+
+
 def _aligned(values: Any, count: int, name: str) -> Any:
     """Files, one for each of X, or an array of all rows."""
     if values is None:
         return None
-    paths = isinstance(values, (list, tuple)) and all(isinstance(part, (str, os.PathLike)) for part in values)
+    paths = isinstance(values, (list, tuple)) and all(map(_is_path, values))
     if not (isinstance(values, (str, os.PathLike)) or (paths and len(values))):
-        return np.asarray(values)
+        return np.asarray(unmasked(values, name))
     found = files(values, ".npy")
     if len(found) == count:
         return [NpyFile(path) for path in found]
@@ -239,7 +255,7 @@ def slices(X: Any, y: Any, weight: Any, rows: int | None) -> list[Slice]:
         if part is not None and len(part) != n:
             raise ValueError(f"{name} must have a row for each of X's {n}, got {len(part)}")
     if rows is None:
-        bytes_ = float(np.asarray(X[:1]).nbytes) if n and not is_sparse(X) else 0.0
+        bytes_ = (X.data.nbytes / n if is_sparse(X) else float(np.asarray(X[:1]).nbytes)) if n else 0.0
         rows = getattr(X, "batch_size", None) or max(1, int(PART_BYTES / max(bytes_, 1.0)))
     if rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}")
@@ -259,8 +275,14 @@ class Stream:
         made = self.make()
         if not hasattr(made, "__iter__"):
             raise TypeError(f"the function of Parts must return parts to iterate over, got {type(made).__name__}")
-        for i, item in enumerate(made):
-            yield given(f"part {i}", item)
+        items = iter(made)
+        for i in itertools.count():
+            try:
+                piece = given(f"part {i}", next(items))
+            except StopIteration:
+                return
+            yield piece
+            del piece  # before the next one is made
 
 
 class Chain(Stream):
@@ -277,6 +299,8 @@ def listed(parts: Any) -> Sequence[Piece] | Stream:
     """As users write parts."""
     if callable(parts):
         return Stream(parts)
+    if isinstance(parts, (str, bytes, os.PathLike)):
+        raise TypeError(f"parts must be a list of parts, got {parts!r}: see Parts.from_npy and Parts.from_parquet")
     if isinstance(parts, Iterator):
         raise TypeError(
             "a generator can be read once, but a fit reads its rows many times: give a list of parts, or the function "

@@ -1,5 +1,6 @@
 """Parts of tables: Parquet files, Arrow's datasets and streams of record batches, read with pyarrow."""
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -51,6 +52,9 @@ class Columns:
                 f"{name} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, known))}"
             )
         features = self.features or [column for column in known if column not in (self.label, self.weight)]
+        twice = sorted({column for column in features if known.count(column) > 1})
+        if twice:
+            raise PartError(f"{name} has columns of the same name: {', '.join(map(repr, twice))}")
         if not features:
             raise PartError(f"{name} has no columns but the label and the weight")
         return features
@@ -142,6 +146,19 @@ def _values(name: str, column: str, table: Any) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[None]:
+    """Whatever pyarrow says of a damaged file is said with the file's name."""
+    try:
+        yield
+    except PartError:
+        raise
+    except OSError as error:
+        raise PartError(f"{path}: {error.strerror or error}") from error
+    except (_pyarrow().ArrowException, LookupError, ValueError) as error:
+        raise PartError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
+
+
 class ParquetPart:
     """A Parquet file, or some of its row groups."""
 
@@ -153,7 +170,7 @@ class ParquetPart:
 
     def read(self, targets: bool) -> Taken:
         pq = _pyarrow().parquet
-        try:
+        with _opened(self.path):
             found = self.path.stat()
             if (found.st_mtime_ns, found.st_size) != self.seen:
                 raise PartError(f"{self.path}: the file has changed since it was first read")
@@ -161,10 +178,6 @@ class ParquetPart:
                 features = self.columns.of(self.name, file.schema_arrow.names)
                 names = [*features, *self.columns.names[len(self.columns.features or []) :]] if targets else features
                 table = file.read_row_groups(self.groups, columns=names)
-        except OSError as error:
-            raise PartError(f"{self.path}: {error.strerror or error}") from error
-        except _pyarrow().ArrowException as error:
-            raise PartError(f"{self.path}: not a Parquet file, or a damaged one: {error}") from error
         return _unlabelled(self.columns, targets).taken(self.name, table, targets)
 
 
@@ -176,15 +189,10 @@ def parquet_pieces(paths: Any, features: Any, label: str | None, weight: str | N
     """As `Parts.from_parquet` says."""
     pa, columns, pieces = _pyarrow(), Columns(features, label, weight), list[ParquetPart]()
     for path in files(paths, ".parquet"):
-        try:
-            with pa.parquet.ParquetFile(path) as file:
-                columns.of(str(path), file.schema_arrow.names)
-                metadata = file.metadata
-                groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        except OSError as error:
-            raise PartError(f"{path}: {error.strerror or error}") from error
-        except pa.ArrowException as error:
-            raise PartError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
+        with _opened(path), pa.parquet.ParquetFile(path) as file:
+            columns.of(str(path), file.schema_arrow.names)
+            metadata = file.metadata
+            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         cuts, size = [0], 0
         for i, group in enumerate(groups):
             if size and size + group.total_byte_size > LARGE:

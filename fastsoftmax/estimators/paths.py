@@ -133,12 +133,13 @@ def path(
     labels = Labels(train[1])
     val = _validation(estimator, labels, (X_val, y_val, sample_weight_val)) if held_out else None
     judge = Judge(scoring, estimator, labels.classes, *val) if val else None
+    both = together([train[0], val[0]]) if val and refit else None  # before all fits, should they not go together
     with Verbose(estimator.verbose):
         walk = Walk(Fit(estimator, rows_of(train[0]), labels, train[2]), l1_ratio, judge)
         values, scores = explore([[walk]], values, search)
     found = _collect(walk, values, scores[0, 0])
     if val and refit:
-        found = found._replace(model=_refitted(estimator, train, val, labels, found.best_C))
+        found = found._replace(model=_refitted(estimator, both, train, val, labels, found.best_C))
     warn_unless(found.converged, estimator.max_iter)
     return found
 
@@ -170,14 +171,14 @@ def _collect(walk: Walk, Cs: Array, scores: Array) -> Path:
 
 
 def _refitted(
-    estimator: SoftmaxRegression, train: Rows, val: Rows, labels: Labels, C: float | None
+    estimator: SoftmaxRegression, both: Any, train: Rows, val: Rows, labels: Labels, C: float | None
 ) -> SoftmaxRegression:
     """Fitted to both; y may be probabilities."""
     y = np.eye(len(labels.classes))[np.searchsorted(labels.classes, val[1])] if labels.soft else val[1]
     weights = [np.ones(len(part[1])) if part[2] is None else part[2] for part in (train, val)]
     weight = None if train[2] is None and val[2] is None else np.concatenate(weights)
     model = SoftmaxRegression(**estimator.get_params(deep=False) | {"C": C})
-    model.fit(together([train[0], val[0]]), np.concatenate([train[1], y]), weight)
+    model.fit(both, np.concatenate([train[1], y]), weight)
     if hasattr(estimator, "feature_names_in_"):
         model.feature_names_in_ = estimator.feature_names_in_
     return model

@@ -71,7 +71,7 @@ class SoftmaxRegression(SoftmaxClassifier):
     Attributes
     ----------
     coef_ : ndarray of shape (c, m), or (1, m) for two classes
-        In the dtype of X; float32 for float16, float64 for integers.
+        In the dtype of X; float32 for float16, bfloat16 and int8, float64 for other integers.
     intercept_ : ndarray of shape (c,) or (1,)
         It sums to 0 over the classes.
     classes_ : ndarray of shape (c,)
@@ -176,8 +176,8 @@ class SoftmaxRegression(SoftmaxClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n, m), or Parts
-            float32, float64 and uint8 are read as they are; float16 becomes float32, others float64. Parts, which may
-            be larger than memory, are read as they are, float16, bfloat16 and int8 too, once for each pass.
+            float32, float64, float16, bfloat16, int8 and uint8 are read as they are, others become float64. Parts,
+            which may be larger than memory, are read once for each pass.
         y : array-like of shape (n,) or (n, c)
             Labels, or target probabilities, whose rows sum to 1: then `classes_` is 0..c-1. Parts may have their own.
         sample_weight : array-like of shape (n,), optional

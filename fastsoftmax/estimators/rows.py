@@ -17,7 +17,8 @@ from fastsoftmax.data.gate import is_half, is_sparse, unmasked
 from fastsoftmax.data.layouts import as_array, as_design
 from fastsoftmax.data.parted_rows import PartedRows, designed, naming
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.pieces import PartError, Taken
+from fastsoftmax.data.pieces import Named, PartError, Taken
+from fastsoftmax.data.targets import as_weight
 
 Rows = Design | PartedRows
 Array = NDArray[Any]
@@ -27,9 +28,9 @@ def reads_as_it_is(X: Any) -> bool:
     """Whether X is in parts, checked already, or an array or matrix of float16, bfloat16 or int8."""
     if isinstance(X, (Parts, PartedRows, Design)):
         return True
-    if not (isinstance(X, np.ndarray) or (is_sparse(X) and X.format == "csr")) or X.ndim != 2:
+    if not (isinstance(X, np.ndarray) or is_sparse(X)) or isinstance(X, np.matrix) or X.ndim != 2:
         return False
-    return is_half(X.dtype) or X.dtype == np.int8
+    return X.dtype == np.int8 or (is_half(X.dtype) and (not is_sparse(X) or X.format == "csr"))
 
 
 def is_parted(X: Any) -> bool:
@@ -44,12 +45,21 @@ def rows_of(X: Any) -> Rows:
 
 def together(parts: list[Any]) -> Any:
     """Rows of several X, which were checked, one after another; arrays are copied, unless one X is in parts."""
-    if any(map(is_parted, parts)):
-        return functools.reduce(operator.add, [X if is_parted(X) else PartedRows(Parts([X]), False) for X in parts])
+    parted = [X for X in parts if is_parted(X)]
+    if parted:
+        return functools.reduce(operator.add, [X if is_parted(X) else _alike(X, parted[0]) for X in parts])
     parts = [as_array(X) if isinstance(X, Design) else X for X in parts]
     if any(map(is_sparse, parts)):
         return scipy.sparse.vstack(parts, format="csr")
     return np.concatenate(parts)
+
+
+def _alike(X: Any, rows: PartedRows) -> PartedRows:
+    """An array, which was checked, as one more part."""
+    X = as_array(X) if isinstance(X, Design) and rows.x_dtype.kind == "f" else X
+    if rows.x_dtype.kind == "f" and getattr(X, "dtype", None) in (np.float32, np.float64):
+        X = X.astype(rows.x_dtype, copy=False)
+    return PartedRows(Parts([X if rows.names is None or is_sparse(X) else Named(X, rows.names)]), False)
 
 
 def checked_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Rows, Any, Any]:
@@ -57,7 +67,7 @@ def checked_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool
     rows: Rows
     if is_parted(X):
         rows = X if isinstance(X, PartedRows) else PartedRows(X)
-        y, sample_weight = _one("y", y, rows.y), _one("sample_weight", sample_weight, rows.weight)
+        y, sample_weight = one_of("y", y, rows.y), one_of("sample_weight", sample_weight, rows.weight)
         names = rows.names
     else:
         rows, names = checked_design(X), None
@@ -67,7 +77,12 @@ def checked_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool
             if is_parted(X)
             else f"{type(estimator).__name__} requires y to be passed, but the target y is None"
         )
-    y = np.asarray(y)
+    if is_sparse(y):
+        raise TypeError("y is a sparse matrix where a dense array is expected: use y.toarray()")
+    y = np.asarray(unmasked(y, "y"))
+    unmasked(sample_weight, "sample_weight")
+    if y.ndim == 0:
+        raise ValueError(f"y should be a 1d array, got an array of shape () instead: {y}")
     if len(y) != rows.n:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {[rows.n, len(y)]}")
     if sample_weight is not None:
@@ -83,7 +98,7 @@ def checked_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool
     return rows, y, sample_weight
 
 
-def _one(name: str, given: Any, own: Any) -> Any:
+def one_of(name: str, given: Any, own: Any) -> Any:
     if given is not None and own is not None and given is not own:
         raise ValueError(f"{name} was given, and the parts have their own: give one of the two")
     return own if given is None else given
@@ -133,8 +148,8 @@ def _each(estimator: Any, X: Parts | PartedRows, visit: Callable[[str, Design, T
     def check(name: str, taken: Taken) -> None:
         design, facts = designed(name, taken.X)
         with naming(name):
+            check_features(estimator, design.m, facts.names)
             if design.n:
-                check_features(estimator, design.m, facts.names)
                 visit(name, _finite(design), taken)
 
     X.each_read(check)
@@ -157,6 +172,8 @@ def each_part(estimator: Any, X: Any, function: Callable[[Design], Array], out: 
         start += len(part)
 
     _each(estimator, X, visit)
+    if out is None and not found:
+        raise ValueError("Found parts with 0 sample(s) while a minimum of 1 is required.")
     if out is None:
         return np.concatenate(found)
     if start != len(out):
@@ -167,23 +184,30 @@ def each_part(estimator: Any, X: Any, function: Callable[[Design], Array], out: 
 def score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
     """The share of rows, by weight, whose class is predicted; y may be given for all rows."""
     right, total, start = 0.0, 0.0, 0
+    y, sample_weight = (None if given is None else np.asarray(given) for given in (y, sample_weight))
+    text = estimator.classes_.dtype.kind in "OUS"
 
     def visit(name: str, design: Design, taken: Taken) -> None:
         nonlocal right, total, start
         predicted = estimator.predict(design)
         own = slice(start, start + len(predicted))
-        labels = taken.y if y is None else np.asarray(y)[own]
-        weight = taken.weight if sample_weight is None else np.asarray(sample_weight)[own]
+        labels = one_of("y", None if y is None else y[own], taken.y)
+        weight = one_of("sample_weight", None if sample_weight is None else sample_weight[own], taken.weight)
         if labels is None:
             raise ValueError("the parts have no y: give y for all rows")
         labels = np.asarray(labels)
         labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
         if labels.shape != predicted.shape:
             raise PartError(f"{name} has {len(predicted)} rows of X, but y of shape {labels.shape}")
-        hits = predicted == labels
-        right += float(hits.sum() if weight is None else np.asarray(weight, np.float64)[hits].sum())
-        total += float(len(hits) if weight is None else np.asarray(weight, np.float64).sum())
-        start += len(hits)
+        if text != (labels.dtype.kind in "OUS"):
+            raise PartError(f"{name} has labels of {labels.dtype}, where classes_ are of {estimator.classes_.dtype}")
+        hits, weights = predicted == labels, np.ones(len(labels)) if weight is None else as_weight(weight, len(labels))
+        right, total, start = right + float(weights[hits].sum()), total + float(weights.sum()), start + len(hits)
 
     _each(estimator, X, visit)
+    for name, given in (("y", y), ("sample_weight", sample_weight)):
+        if given is not None and len(given) != start:
+            raise ValueError(f"{name} has {len(given)} rows, but the parts have {start}")
+    if not total > 0:
+        raise ValueError("there is nothing to score: the parts have no rows, or all weights are 0")
     return right / total

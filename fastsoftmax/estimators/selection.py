@@ -298,3 +298,9 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
 
     def _score(self, X: Any, y: Any, weight: dict[str, Any]) -> float:
         return float(scorer_of(self.scoring, self.classes_)(self, X, y, **weight))
+
+    def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> float:
+        if self.scoring is None:
+            return super()._score_parts(X, y, sample_weight)
+        rows, y, sample_weight = self._checked(X, y, sample_weight, reset=False)
+        return self._score(rows, y, {} if sample_weight is None else {"sample_weight": sample_weight})

@@ -13,7 +13,6 @@ from fastsoftmax.data.targets import CheckedTargets
 from fastsoftmax.objective.base import spaced
 
 WHOLE = 256 << 20  # bytes of X, up to which all of it is what it is known by
-SOME = 1000  # rows of parts
 Array = NDArray[Any]
 
 
@@ -27,10 +26,16 @@ def fingerprint(examples: Examples) -> str:
 
 
 def fingerprint_of(rows: Design | PartedRows, targets: CheckedTargets) -> str:
-    """Of rows in memory, or, of parts, of some of the rows."""
-    if isinstance(rows, PartedRows):
-        return _digest(rows.n, rows.copied(spaced(rows.n, min(rows.n, SOME))), targets)
-    return fingerprint(Examples(rows, targets))
+    """Of rows in memory, or of all of the rows of parts."""
+    if not isinstance(rows, PartedRows):
+        return fingerprint(Examples(rows, targets))
+    digests: list[str] = []
+
+    def look(i: int, start: int, design: Design) -> None:
+        digests.append(_digest(design.n, design, targets.rows(slice(start, start + design.n))))
+
+    rows.each(look)
+    return " ".join(digests)
 
 
 def _digest(n: int, rows: Design, targets: CheckedTargets) -> str:

@@ -27,10 +27,12 @@ def key_of(name: str, *parts: Any) -> bytes:
     """What a pass is known by: its name, and its arguments."""
     digest = hashlib.sha256(name.encode())
     for part in parts:
-        array = isinstance(part, np.ndarray)
-        digest.update(repr((part.dtype.str, part.shape) if array else part).encode())
-        if array:
-            digest.update(np.ascontiguousarray(part).data)
+        array = isinstance(part, np.ndarray) and part.dtype.kind in "biuf"
+        if not array:  # labels, for one: the bytes of an array of objects are their addresses
+            digest.update(repr(part.tolist() if isinstance(part, np.ndarray) else part).encode())
+            continue
+        digest.update(repr((part.dtype.str, part.shape)).encode())
+        digest.update(np.ascontiguousarray(part).data)
     return digest.digest()
 
 

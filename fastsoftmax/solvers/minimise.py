@@ -96,7 +96,8 @@ class Judge:
         return value + self.problem.l1_norm(theta), self.problem.optimality(theta, gradient)
 
     def _gap(self, value: float) -> float:
-        return max(0.0, value - self.bound) if self.penalised else float("nan")
+        gap = value - self.bound
+        return (0.0 if gap < 0 else gap) if self.penalised else float("nan")  # nan where F is
 
 
 def _start(problem: Problem, starts: Sequence[Array]) -> Array:

@@ -3,8 +3,10 @@
 import gc
 import itertools
 import os
+import pickle
 import threading
 import time
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -238,7 +240,7 @@ def test_cached_parts_are_read_once(X, y, tmp_path, rng):
 
     everything = pieces(frame, y, s)
     parts = Parts([lambda piece=piece: read(piece) for piece in everything]).cached(tmp_path)
-    assert repr(parts) == f"Parts(cached in {tmp_path})"
+    assert repr(parts).startswith(f"Parts(cached in {tmp_path}{os.sep}fastsoftmax.")
     for _ in range(2):
         rows = PartedRows(parts)
         for _ in range(2):
@@ -247,7 +249,10 @@ def test_cached_parts_are_read_once(X, y, tmp_path, rng):
         np.testing.assert_array_equal(rows.weight, s)
         assert rows.names == list("abcdef")
     assert len(reads) == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"part{i}.npy" for i in range(4)]
+    assert len([*tmp_path.glob("*/*.npy")]) == 4
+    del parts, rows
+    gc.collect()
+    assert not [*tmp_path.iterdir()]
     half = Parts([X.astype("e")]).cached()
     assert PartedRows(half, False).x_dtype.itemsize == 2
     folder = half._source.folder
@@ -256,9 +261,50 @@ def test_cached_parts_are_read_once(X, y, tmp_path, rng):
     gc.collect()
     assert not folder.exists()
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        parts.cached(tmp_path / "nowhere")
+        Parts([X]).cached(tmp_path / "nowhere")
     with pytest.raises(TypeError, match="part 0 is sparse"):
         PartedRows(Parts([sp.csr_array(X)]).cached(), False)
+
+
+def test_caches_do_not_meet(X, y, tmp_path):
+    """Neither the files of others, nor another's, nor a copy's, nor those of passes at the same time."""
+    for i in range(2):
+        np.save(tmp_path / f"part{i}.npy", X[50 * i : 50 * i + 50])
+    first = Parts.from_npy(tmp_path, y).cached(tmp_path)
+    second = Parts([(X[:50], y[:50])]).cached(tmp_path)
+    for parts, rows in ((first, X), (second, X[:50]), (first, X)):
+        np.testing.assert_array_equal(content(PartedRows(parts)), rows)
+    np.testing.assert_array_equal(np.load(tmp_path / "part1.npy"), X[50:])
+    copied = pickle.loads(pickle.dumps(first))
+    del first
+    gc.collect()
+    np.testing.assert_array_equal(content(PartedRows(copied)), X)
+    shared, found = Parts([(X, y)] * 3).cached(), []
+    threads = [threading.Thread(target=lambda: found.append(content(PartedRows(shared)))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for rows in found:
+        np.testing.assert_array_equal(rows, np.tile(X, (3, 1)))
+    assert len(found) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX's")
+def test_a_forked_child_removes_no_cache(run_python):
+    code = """
+import os, sys, numpy as np, fastsoftmax as fs
+from fastsoftmax.data.parted_rows import PartedRows
+parts = fs.Parts([(np.eye(3), np.arange(3))]).cached()
+PartedRows(parts)
+if os.fork() == 0:
+    sys.exit(0)
+os.wait()
+print(PartedRows(parts).n, parts._source.folder)
+"""
+    n, folder = run_python(code).split()
+    assert n == "3"
+    assert not os.path.exists(folder)
 
 
 # ---- what is refused
@@ -269,6 +315,11 @@ def test_a_generator_is_refused_by_what_to_give_instead(X, y):
         Parts(piece for piece in pieces(X, y))
     with pytest.raises(ValueError, match="at least one part"):
         Parts([])
+    with pytest.raises(TypeError, match="must be a list of parts, got 'abc'"):
+        Parts("abc")
+    with pytest.raises(TypeError):
+        Parts([X]) + X
+    assert len(Parts.from_slices(sp.csr_array(X), y)) == 1
     with pytest.raises(TypeError, match="a tuple of 4"):
         Parts([(X, y, y, y)])
     with pytest.raises(ValueError, match="the parts have no rows"):
@@ -293,8 +344,30 @@ def test_parts_that_are_not_alike(X, y):
             PartedRows(Parts([(X, y, np.ones(100))[: len(other)], other]))
     with pytest.raises(TypeError, match="part 1: X must hold real numbers"):
         PartedRows(Parts([(X, y), (X.astype(str), y)]))
-    with pytest.raises(TypeError, match="masked"):
-        PartedRows(Parts([(np.ma.masked_array(X), y)]))
+
+
+def test_masks_are_refused_everywhere(X, y, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    mx, my, mw = np.ma.masked_array(X), np.ma.masked_array(y), np.ma.masked_array(np.ones(100))
+    for make in (
+        lambda: Parts([(mx, y)]), lambda: Parts([(X, my)]), lambda: Parts([(X, y, mw)]),
+        lambda: Parts([(mx, y)]).cached(), lambda: Parts.from_slices(mx, y), lambda: Parts.from_slices(X, my),
+        lambda: Parts.from_slices(X, y, mw), lambda: Parts.from_npy(tmp_path, my),
+        lambda: Parts.from_npy(tmp_path, y, mw), lambda: Parts([lambda: (X, my)]),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="masked"):
+            PartedRows(make())
+
+
+def test_labels_that_would_not_stay_apart(X, y):
+    a, b = (2**53 + 2 * y).astype(np.uint64), 2**53 + 1 + 2 * y
+    with pytest.raises(PartError, match=r"parts have y of different kinds: int64 .*, uint64"):
+        PartedRows(Parts([(X, a), (X, b)]))
+    assert PartedRows(Parts([(X, y.astype(np.int8)), (X, y)])).y.dtype == np.int64
+    assert PartedRows(Parts([(X[:0], []), (X, y), (X[:0], np.zeros((0, 1)))])).y.dtype == y.dtype
+    assert PartedRows(Parts([(X, y.astype("U1")), (X, y.astype("U3"))])).y.dtype == "U3"
+    with pytest.raises(PartError, match="different kinds"):
+        PartedRows(Parts([(X, y.astype("M8[D]")), (X, y)]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -378,6 +451,21 @@ def test_streams_that_change_between_passes(X, y):
         count[0] = changed
         with pytest.raises(PartError, match=message):
             content(rows)
+
+
+def test_the_same_reader_each_time_is_named(X, y):
+    once = iter([(X, y)])
+    rows = PartedRows(Parts(lambda: once))
+    with pytest.raises(PartError, match=r"there are 0 parts, .* must return a fresh iterator each time"):
+        content(rows)
+
+
+def test_what_a_function_returns_is_looked_at_each_time(X, y):
+    now = [X]
+    rows = PartedRows(Parts([lambda: (now[0], y)]))
+    now[0] = np.where(np.arange(100)[:, None] == 7, np.nan, X)
+    with pytest.raises(PartError, match="part 0: row 7 of X holds NaN or infinity, which it did not before"):
+        content(rows)
 
 
 def test_damaged_files(X, tmp_path):
@@ -467,6 +555,27 @@ def test_two_parts_at_most_are_in_memory_without_a_thread():
     each((Watched() for _ in range(20)), lambda item: None, ahead=False)
     assert max(most) <= 2
     assert not alive
+
+
+def test_parts_that_are_skipped_are_let_go(y):
+    alive, most = [], []
+
+    class Rows(np.ndarray):
+        pass
+
+    def stream():
+        for _ in range(8):
+            X = np.zeros((100, 6)).view(Rows)
+            alive.append(weakref.ref(X))
+            most.append(sum(ref() is not None for ref in alive))
+            yield X, y
+            del X
+
+    rows = PartedRows(Parts(stream), False)
+    rows.pace.ahead = True
+    most.clear()
+    rows.each(lambda i, start, design: None, [i % 3 == 0 for i in range(8)])
+    assert max(most) <= 2
 
 
 def test_the_next_part_is_read_meanwhile():

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score
 import fastsoftmax as fs
 from fastsoftmax.data.gate import BFLOAT16
 from fastsoftmax.data.parted_rows import PartedRows
+from fastsoftmax.estimators import paths
 from fastsoftmax.estimators.rows import reads_as_it_is
 from tests.data.test_parts import MAKERS
 
@@ -192,6 +193,61 @@ def test_paths_over_parts(X, y, rng, refit):
         np.testing.assert_allclose(found.scores, wanted.scores)
         if refit:
             np.testing.assert_allclose(found.model.coef_, wanted.model.coef_, rtol=1e-5, atol=1e-7)
+
+
+def test_scores_of_parts(X, y, rng):
+    model = fs.SoftmaxRegression().fit(X, y)
+    s = rng.integers(0, 3, N)
+    assert model.score(parts_of(X, y, s)) == pytest.approx(model.score(X, y, s))
+    for arguments, message in (
+        ((parts_of(X), y[:-1]), "y of shape"),
+        ((parts_of(X[:50], cuts=(0, 50)), y), "y has 100 rows, but the parts have 50"),
+        ((parts_of(X), y, s[:-1]), "sample_weight must be of shape"),
+        ((parts_of(X), y, np.full(N, np.nan)), "finite"),
+        ((parts_of(X, y, 0 * s),), "nothing to score"),
+        ((fs.Parts([X[:0]]), y[:0]), "nothing to score"),
+        ((parts_of(X, y), y), "y was given, and the parts have their own"),
+        ((parts_of(X, y.astype(str)),), "labels of <U21, where classes_ are of int64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.score(*arguments)
+    for call in (model.predict, model.predict_proba):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            call(fs.Parts([X[:0]]))
+        with pytest.raises(ValueError, match="X has 2 features"):
+            call(fs.Parts([X[:0, :2], X]))
+    cv = fs.SoftmaxRegressionCV(Cs=2, cv=2, scoring="neg_log_loss").fit(X, y)
+    assert cv.score(parts_of(X, y)) == pytest.approx(cv.score(X, y))
+    assert cv.score(parts_of(X), y, s) == pytest.approx(cv.score(X, y, s))
+
+
+def test_what_does_not_go_together_is_said_before_a_path(X, y, monkeypatch):
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    found = fs.path(parts_of(frame, y), X_val=frame, y_val=y, Cs=2, refit=True)
+    assert found.model.feature_names_in_.tolist() == list("abcdef")
+    assert fs.path(parts_of(X.astype("f"), y), X_val=X, y_val=y, Cs=2, refit=True).model.coef_.dtype == np.float32
+    monkeypatch.setattr(paths, "explore", lambda *_: pytest.fail("a fit came first"))
+    for parts, V in (((X * 9).astype(np.int8), X), (X, sp.csr_array(X))):
+        with pytest.raises(fs.PartError, match="the second of two"):
+            fs.path(parts_of(parts, y), X_val=V, y_val=y, Cs=2, refit=True)
+
+
+def test_masks_beside_half_precision(X, y):
+    half = X.astype("e")
+    for arguments in ((half, np.ma.masked_array(y)), (half, y, np.ma.masked_array(np.ones(N))),
+                      (parts_of(X), np.ma.masked_array(y))):  # fmt: skip
+        with pytest.raises(TypeError, match="masked"):
+            fs.SoftmaxRegression().fit(*arguments)
+    with pytest.raises(TypeError, match="sparse"):
+        fs.SoftmaxRegression().fit(half, sp.csr_array(y[:, None]))
+    with pytest.raises(ValueError, match="1d array"):
+        fs.SoftmaxRegression().fit(half, 3)
+
+
+def test_int8_of_any_format(X, y):
+    small = np.round(X * 8).astype(np.int8)
+    dtypes = {fs.SoftmaxRegression().fit(Z, y).coef_.dtype for Z in (small, sp.csr_array(small), sp.csc_array(small))}
+    assert dtypes == {np.dtype(np.float32)}
 
 
 def test_who_takes_no_parts_says_what_to_do(X, y):

@@ -102,6 +102,25 @@ print(model.coef_.tobytes().hex()[:4000], model.intercept_.tobytes().hex(), mode
     assert run_python(code, args=(str(path),)).splitlines()[-1] == wanted
 
 
+@pytest.mark.parametrize("kind", ["object", "U5", "M8[D]", "int8", "bool"])
+def test_labels_of_any_kind_are_known_again(data, tmp_path, kind):
+    """Also where they are objects, of which another process has its own."""
+    X, y = data
+    y = y > 1 if kind == "bool" else y
+    labels = np.array([f"class {k}" for k in y], object) if kind == "object" else y.astype(kind)
+    fs.SoftmaxRegression().fit(X, labels, checkpoint=tmp_path / "fit")
+    again = np.array([("a" + label)[1:] for label in labels], object) if kind == "object" else labels.copy()
+    fs.SoftmaxRegression().fit(X, again, checkpoint=tmp_path / "fit")
+
+
+def test_each_row_of_parts_is_known_again(tmp_path, rng):
+    X, y = rng.standard_normal((5000, 3)), rng.integers(0, 3, 5000)
+    fs.SoftmaxRegression().fit(fs.Parts.from_slices(X, y, rows=2000), checkpoint=tmp_path / "fit")
+    X[1234, 1] += 1e-9
+    with pytest.raises(CheckpointError, match="of another fit"):
+        fs.SoftmaxRegression().fit(fs.Parts.from_slices(X, y, rows=2000), checkpoint=tmp_path / "fit")
+
+
 def records(path, count=3):
     """A journal of some records; where each ends."""
     written, ends = Journal(path, IDENTITY), []
