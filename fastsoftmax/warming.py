@@ -59,10 +59,10 @@ def warmup(
 
     Examples
     --------
-    In the building of a container, for classifiers of ten classes on float32 data:
+    In the building of a container, for classifiers of ten classes on float32 data, which takes a minute:
 
     >>> import fastsoftmax as fs
-    >>> seconds = fs.warmup(10, ["float32"])
+    >>> seconds = fs.warmup(10, ["float32"])  # doctest: +SKIP
     """
     given = range(2, MANY + 1) if n_classes is None else n_classes
     counts = list(given) if isinstance(given, Iterable) else [given]

@@ -1,5 +1,6 @@
 """Any moment: Ctrl-C, kill -9, callbacks that raise, and runs that diverge leave a consistent state behind."""
 
+import builtins
 import contextlib
 import itertools
 import os
@@ -321,13 +322,13 @@ def test_interrupting_the_writer(tmp_path, monkeypatch):
     """At each of its calls of the system: the old file stays, and nothing is left beside it."""
     path = tmp_path / "m"
     files.write(path, b"old")
-    for name in ("fdopen", "fsync", "chmod", "replace"):
+    for module, name in ((builtins, "open"), (os, "fsync"), (os, "replace")):
 
         def stop(*args, **kwargs):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, stop)
+            patch.setattr(module, name, stop)
             with pytest.raises(KeyboardInterrupt):
                 files.write(path, b"new")
         assert path.read_bytes() == b"old"

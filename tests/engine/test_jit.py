@@ -219,7 +219,7 @@ def test_an_edit_of_any_kernel_compiles_anew(run_python, folder, tmp_path):
     assert edited[1] != "0"
 
 
-ROUNDS = [pytest.param(i, marks=[pytest.mark.long] if i >= 3 else []) for i in range(30)]
+ROUNDS = [pytest.param(i, marks=[pytest.mark.long] if i else []) for i in range(30)]
 
 
 @jit_only
