@@ -64,7 +64,8 @@ class CtrlC:
 
     def track_latency(self, work: str) -> float:
         code = START + "try:\n" + textwrap.indent(textwrap.dedent(WORK[work]), "    ")
-        code += "\nexcept KeyboardInterrupt:\n    print(time.perf_counter() - sent[0])"
+        # Where KeyboardInterrupt came through an exec of text, as in Numba, Python ends by the signal, handled or not.
+        code += "\nexcept KeyboardInterrupt:\n    print(time.perf_counter() - sent[0], flush=True)\n    os._exit(0)"
         found = []
         for delay in (0.2, 0.35, 0.5):
             with tempfile.TemporaryFile("w+") as out:
