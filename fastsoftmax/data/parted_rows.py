@@ -90,7 +90,7 @@ class PartedRows:
         columns: tuple[list[Any], list[Any]] = ([], [])
         parts.each_read(lambda name, taken: self._see(name, taken, columns if targets else ([], [])))
         if self.facts is None or not sum(self.sizes):
-            raise ValueError("the parts have no rows")
+            raise PartError("the parts have no rows")
         self.y, self.weight = (
             _all(column, self.sizes, name) for column, name in zip(columns, ("y", "weight"), strict=True)
         )

@@ -111,7 +111,7 @@ class NpyFile:
             array = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except OSError as error:
             raise PartError(f"{self.path}: {error.strerror or error}") from error
-        except (ValueError, EOFError) as error:  # another format, objects, or shorter than its header says
+        except Exception as error:  # another format, objects, too short; of headers also SyntaxError
             raise PartError(f"{self.path}: not a .npy file of numbers, or a damaged one: {error}") from error
         if self.seen is not None:
             raise PartError(f"{self.path}: the file has changed since it was first read")

@@ -1,5 +1,6 @@
 """Parts: where rows come from, that they are the same in every pass, and what is said of those that are not."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -476,6 +477,10 @@ def test_damaged_files(X, tmp_path):
         path.write_bytes(wrong)
         with pytest.raises(PartError, match=r"x\.npy"):
             Parts.from_npy(path)
+    for at, byte in ((10, b"("), (20, b"'"), (11, b"\\"), (60, b"9"), (61, b"-")):  # of the header, a Python literal
+        path.write_bytes(data[:at] + byte + data[at + 1 :])
+        with contextlib.suppress(PartError):
+            content(PartedRows(Parts.from_npy(path), False))
     np.save(path, np.array([{}, 1], object), allow_pickle=True)
     with pytest.raises(PartError, match="damaged one"):
         Parts.from_npy(path)
