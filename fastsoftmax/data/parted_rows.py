@@ -12,7 +12,7 @@ from fastsoftmax.data.ahead import Pace, each
 from fastsoftmax.data.csr import CSR
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.feature_names import names_of
-from fastsoftmax.data.gate import from_disk, unmasked
+from fastsoftmax.data.gate import from_disk
 from fastsoftmax.data.layouts import Gathered, as_design
 from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.pieces import Made, PartError, Piece, Taken, read
@@ -49,7 +49,7 @@ def naming(name: str) -> Iterator[None]:
 def designed(name: str, X: Any) -> tuple[Design, Facts]:
     """X of a part, whose pages are in memory, and what it has in common with others."""
     with naming(name):
-        design = as_design(unmasked(X, "X"))
+        design = as_design(X)
     for array in design.arrays():
         if from_disk(array) and array.size:
             array.reshape(-1).view(np.uint8)[::TOUCHED].max()
@@ -91,9 +91,7 @@ class PartedRows:
         parts.each_read(lambda name, taken: self._see(name, taken, columns if targets else ([], [])))
         if self.facts is None or not sum(self.sizes):
             raise PartError("the parts have no rows")
-        self.y, self.weight = (
-            _all(column, self.sizes, name) for column, name in zip(columns, ("y", "weight"), strict=True)
-        )
+        self.y, self.weight = (_all(column, name) for column, name in zip(columns, ("y", "weight"), strict=True))
         self.n, self.m = sum(self.sizes), self.facts.m
         self.pairs /= self.n
         self.chosen: list[Array | None] = [None] * len(self.sizes)
@@ -247,7 +245,6 @@ def _checked(name: str, values: Any, n: int, title: str) -> Any:
     """y or weights of a part."""
     if values is None:
         return None
-    unmasked(values, title)
     with naming(name):
         array = as_weight(values, n) if title == "weight" else np.asarray(values)
     if title == "y" and array.ndim == 2 and array.shape[1] == 1:
@@ -257,7 +254,7 @@ def _checked(name: str, values: Any, n: int, title: str) -> Any:
     return array
 
 
-def _all(column: list[Any], sizes: list[int], title: str) -> Array | None:
+def _all(column: list[Any], title: str) -> Array | None:
     """y or weights of all parts."""
     there = [part is not None for part in column]
     if not any(there):

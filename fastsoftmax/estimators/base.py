@@ -169,6 +169,8 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         unmasked(sample_weight, "sample_weight")
         if is_parted(X):
             return self._score_parts(X, y, sample_weight)
+        if y is None:
+            raise ValueError(f"{type(self).__name__}.score requires y, which only Parts may have of their own")
         return float(self._score(X, y, {} if sample_weight is None else {"sample_weight": sample_weight}))
 
     def _score(self, X: Any, y: Any, weight: dict[str, Any]) -> float:
@@ -189,7 +191,8 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         Returns
         -------
         ndarray of shape (n, c)
-            In the order of `classes_`; float32 where `coef_` is and X is float32, float16 or uint8, else float64.
+            In the order of `classes_`; float32 where `coef_` is and X is not float64 or another integer than int8
+            and uint8, else float64.
         """
         if is_parted(X):
             return each_part(self, X, self.predict_proba, out)

@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse as sp
 
 import fastsoftmax as fs
-from fastsoftmax.data import parted_rows
+from fastsoftmax.data import ahead, parted_rows
 from fastsoftmax.data.ahead import each
 from fastsoftmax.data.gate import BFLOAT16, entry_not_finite
 from fastsoftmax.data.parted_rows import PartedRows
@@ -529,18 +529,15 @@ def test_two_parts_at_most_are_in_memory(X):
     assert not alive
 
 
-def test_what_is_quick_to_read_is_not_read_ahead(X, y):
+def test_what_is_quick_to_read_is_not_read_ahead(X, y, monkeypatch):
+    monkeypatch.setattr(ahead, "QUICK", 60.0)  # on a machine however busy
     rows, threads = PartedRows(Parts(pieces(X, y))), []
     rows.each(lambda i, start, design: None)
     assert not rows.pace.ahead
     rows.each(lambda i, start, design: threads.append(threading.active_count()))
     assert set(threads) == {threading.active_count()}
-
-    def slow():
-        time.sleep(0.005)
-        return X, y
-
-    rows = PartedRows(Parts([slow] * 3))
+    monkeypatch.setattr(ahead, "QUICK", 0.0)
+    rows = PartedRows(Parts([(X, y)] * 3))
     rows.each(lambda i, start, design: None)
     assert rows.pace.ahead
     np.testing.assert_array_equal(content(rows), np.tile(X, (3, 1)))

@@ -216,6 +216,8 @@ def test_scores_of_parts(X, y, rng):
             call(fs.Parts([X[:0]]))
         with pytest.raises(ValueError, match="X has 2 features"):
             call(fs.Parts([X[:0, :2], X]))
+    with pytest.raises(ValueError, match="score requires y"):
+        model.score(X)
     cv = fs.SoftmaxRegressionCV(Cs=2, cv=2, scoring="neg_log_loss").fit(X, y)
     assert cv.score(parts_of(X, y)) == pytest.approx(cv.score(X, y))
     assert cv.score(parts_of(X), y, s) == pytest.approx(cv.score(X, y, s))
