@@ -23,6 +23,7 @@ from fastsoftmax.objective.partition import MANY, PARTIAL_BYTES
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.objective.softmax import OWNING, SoftmaxObjective
 from fastsoftmax.solvers import SOLVERS, minimise, preconditioners
+from fastsoftmax.training.sources import InMemory
 from fastsoftmax.training.trainer import Trainer
 
 logger = logging.getLogger("fastsoftmax")
@@ -156,7 +157,7 @@ def _steps(design: Design, dtype: np.dtype[Any], c: int) -> None:
     examples = Examples(design, as_targets(np.arange(design.n) % c, design.n, c, dtype))
     for optimizer in ("sgd", "adam"):
         trainer = Trainer(1, 4, optimizer, learning_rate=1e-6, l2=1e-6, dtype=dtype, progress=False)
-        trainer.fit_checked(examples, np.arange(c), dtype)
+        trainer.fit_checked(InMemory(examples, np.dtype(dtype)), np.arange(c))
 
 
 def _curvature(design: Design, dtype: np.dtype[Any], c: int) -> None:

@@ -25,6 +25,10 @@ class Cached:
         self.name, self.rows, self.file = piece.name, piece.rows, NpyFile(path)
         self.columns: list[str] | None = None
 
+    @property
+    def at_hand(self) -> bool:
+        return self.piece is None
+
     def read(self, targets: bool) -> Taken:
         if self.piece is not None:
             taken = read(self.piece, True)

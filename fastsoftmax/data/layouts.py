@@ -69,10 +69,10 @@ class Gathered:
         return result
 
 
-def compute_dtype(wanted: Any, design: Design) -> np.dtype[Any]:
-    """float32 or float64, as wanted, or as suits the design."""
+def compute_dtype(wanted: Any, own: np.dtype[Any]) -> np.dtype[Any]:
+    """float32 or float64, as wanted, or what suits X."""
     if wanted is None:
-        return design.dtype
+        return own
     try:
         dtype: np.dtype[Any] = np.dtype(wanted)
     except TypeError:

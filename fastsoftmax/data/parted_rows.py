@@ -12,10 +12,10 @@ from fastsoftmax.data.ahead import Pace, each
 from fastsoftmax.data.csr import CSR
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.feature_names import names_of
-from fastsoftmax.data.gate import from_disk
+from fastsoftmax.data.gate import from_disk, is_sparse
 from fastsoftmax.data.layouts import Gathered, as_design
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.pieces import Made, PartError, Piece, Taken, read
+from fastsoftmax.data.pieces import Made, Named, PartError, Piece, Taken, read
 from fastsoftmax.data.targets import as_weight
 
 KEPT_BYTES = 64 << 20  # of rows that samples are made of, which solvers ask for again and again
@@ -46,16 +46,25 @@ def naming(name: str) -> Iterator[None]:
         raise PartError(f"{name}: {error}") from error
 
 
-def designed(name: str, X: Any) -> tuple[Design, Facts]:
-    """X of a part, whose pages are in memory, and what it has in common with others."""
+def designed(name: str, X: Any, touch: bool = True) -> tuple[Design, Facts]:
+    """X of a part, whose pages are then in memory, and what it has in common with others."""
     with naming(name):
         design = as_design(X)
     for array in design.arrays():
-        if from_disk(array) and array.size:
+        if touch and from_disk(array) and array.size:
             array.reshape(-1).view(np.uint8)[::TOUCHED].max()
     names = names_of(X)
     sparse, dtype = type(design) is CSR, design.arrays()[0].dtype
     return design, Facts(design.m, sparse, dtype, None if names is None else names.tolist())
+
+
+def _in_place(design: Design, X: Any) -> bool:
+    """Whether a design is read from the memory of X."""
+    given = (X.data, X.indices) if is_sparse(X) else (X.array if isinstance(X, Named) else X,)
+    return all(
+        isinstance(array, np.ndarray) and np.may_share_memory(array, own)
+        for array, own in zip(given, design.arrays(), strict=False)
+    )
 
 
 class PartedRows:
@@ -85,15 +94,17 @@ class PartedRows:
 
     def __init__(self, parts: Parts, targets: bool = True) -> None:
         self.parts, self.sizes, self.pairs, self.pace = parts, list[int](), 0.0, Pace()
+        self.bytes, self.in_place = 0.0, list[bool]()  # of a row of X; whether parts are read where they are
         self.facts: Facts | None = None
         self._kept: dict[Any, Design] = {}
+        self._at_hand: dict[int, tuple[Any, Design]] = {}
         columns: tuple[list[Any], list[Any]] = ([], [])
         parts.each_read(lambda name, taken: self._see(name, taken, columns if targets else ([], [])))
         if self.facts is None or not sum(self.sizes):
             raise PartError("the parts have no rows")
         self.y, self.weight = (_all(column, name) for column, name in zip(columns, ("y", "weight"), strict=True))
         self.n, self.m = sum(self.sizes), self.facts.m
-        self.pairs /= self.n
+        self.pairs, self.bytes = self.pairs / self.n, self.bytes / self.n
         self.chosen: list[Array | None] = [None] * len(self.sizes)
 
     def _see(self, name: str, taken: Taken, columns: tuple[list[Any], list[Any]]) -> None:
@@ -107,6 +118,8 @@ class PartedRows:
             self.facts, self.dtype, self.stored_dtype = facts, design.dtype, design.stored_dtype
         self.sizes.append(design.n)
         self.pairs += design.pairs * design.n
+        self.bytes += sum(array.nbytes for array in design.arrays())
+        self.in_place.append(_in_place(design, taken.X))
         for column, values, title in zip(columns, taken[1:], ("y", "weight"), strict=True):
             column.append(_checked(name, values, design.n, title))
 
@@ -146,7 +159,7 @@ class PartedRows:
 
     def _local(self, index: Array) -> list[Array]:
         """The rows of each part, counted among the chosen ones, that ascending `index` has."""
-        ends = np.cumsum([size if own is None else len(own) for size, own in zip(self.sizes, self.chosen, strict=True)])
+        ends = np.cumsum(self.counts)
         cuts = np.searchsorted(index, np.concatenate([[0], ends]))
         return [index[cuts[i] : cuts[i + 1]] - (ends[i - 1] if i else 0) for i in range(len(ends))]
 
@@ -157,7 +170,7 @@ class PartedRows:
             raise ValueError("rows of parts are chosen in ascending order, each once")
         other = object.__new__(PartedRows)
         other.__dict__.update(self.__dict__)
-        other._kept, other.n = {}, len(index)
+        other._kept, other._at_hand, other.n = {}, {}, len(index)
         other.chosen = [
             local if own is None else own[local] for own, local in zip(self.chosen, self._local(index), strict=True)
         ]
@@ -171,9 +184,11 @@ class PartedRows:
         assert other.facts is not None
         self._compare("the second of two", other.facts)
         result.parts, result.sizes = self.parts + other.parts, self.sizes + other.sizes
+        result.in_place = self.in_place + other.in_place
         result.chosen, result.n = self.chosen + other.chosen, self.n + other.n
-        result.pairs = (self.pairs * self.n + other.pairs * other.n) / result.n
-        result._kept, result.y, result.weight = {}, None, None
+        for name in ("pairs", "bytes"):
+            setattr(result, name, (getattr(self, name) * self.n + getattr(other, name) * other.n) / result.n)
+        result._kept, result._at_hand, result.y, result.weight = {}, {}, None, None
         return result
 
     def copied(self, index: Array) -> Design:
@@ -195,6 +210,21 @@ class PartedRows:
             while len(self._kept) > 1 and self._bytes() > KEPT_BYTES:
                 del self._kept[next(iter(self._kept))]
         return self._kept[key]
+
+    @property
+    def counts(self) -> list[int]:
+        """Of each part, how many rows are chosen."""
+        return [size if own is None else len(own) for size, own in zip(self.sizes, self.chosen, strict=True)]
+
+    def gather(self, index: Array, found: Gathered) -> None:
+        """Adds rows, by ascending numbers, of parts that are read in any order, and perhaps not wholly."""
+        pieces = self.parts.listed()
+        if len(pieces) != len(self.sizes):
+            raise PartError(f"there are {len(pieces)} parts, where the first pass had {len(self.sizes)}")
+        for i, local in enumerate(self._local(index)):
+            if len(local):
+                own = self.chosen[i]
+                found.add(self._again(i, pieces[i], False), local if own is None else own[local])
 
     def _bytes(self) -> int:
         return sum(array.nbytes for design in self._kept.values() for array in design.arrays())
@@ -228,16 +258,21 @@ class PartedRows:
 
         each(self.pace.timed(all_read()), lambda found: visit(*found), self.pace.ahead)
 
-    def _again(self, i: int, piece: Piece) -> Design:
+    def _again(self, i: int, piece: Piece, touch: bool = True) -> Design:
         """A part, which is what it was."""
         taken = read(piece, False)
-        design, facts = designed(piece.name, taken.X)
+        known, design = self._at_hand.get(i, (None, None))
+        if known is taken.X and design is not None:
+            return design
+        design, facts = designed(piece.name, taken.X, touch)
         self._compare(piece.name, facts)
         if design.n != self.sizes[i]:
             raise PartError(f"{piece.name} has {design.n} rows, where it had {self.sizes[i]}")
         row = design.row_not_finite() if isinstance(piece, Made) else None  # which may not be what it was
         if row is not None:
             raise PartError(f"{piece.name}: row {row} of X holds NaN or infinity, which it did not before")
+        if piece.at_hand and self.in_place[i] and not touch:
+            self._at_hand[i] = taken.X, design
         return design
 
 

@@ -1,7 +1,7 @@
 """Rows in parts, of which two at most are in memory."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from fastsoftmax.data import caching, pieces
@@ -255,6 +255,22 @@ class Parts:
     def __iter__(self) -> Iterator[pieces.Piece]:
         """Pieces, of a stream made anew."""
         return iter(self._source)
+
+    def listed(self) -> Sequence[pieces.Piece]:
+        """Pieces that can be read in any order.
+
+        Raises
+        ------
+        TypeError
+            If there is but the order in which they come.
+        """
+        found = self._source.found if isinstance(self._source, caching.CachedStream) else self._source
+        if found is None or isinstance(found, pieces.Stream):
+            raise TypeError(
+                "these parts come one after another, and cannot be read in another order: give a list of parts, or "
+                "parts.cached(), which writes X to files"
+            )
+        return found
 
     def each_read(self, visit: Callable[[str, Taken], Any]) -> None:
         """Calls `visit` with the name of each part and what it says, in order, while the next one is read."""

@@ -34,6 +34,10 @@ class Piece(Protocol):
     name: str
     rows: int | None  # None where it is not known before it is read
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether some of its rows are had without reading all of them."""
+
     def read(self, targets: bool) -> Taken:
         """X, and with `targets` y and weights."""
 
@@ -64,6 +68,10 @@ class Given:
         shape = getattr(X, "shape", None)
         self.rows: int | None = int(shape[0]) if shape else (len(X) if hasattr(X, "__len__") else None)
 
+    @property
+    def at_hand(self) -> bool:
+        return isinstance(self.taken.X, np.ndarray) or is_sparse(self.taken.X)
+
     def read(self, targets: bool) -> Taken:
         X, y, weight = self.taken
         return Taken(whole(X), whole(y), whole(weight)) if targets else Taken(whole(X))
@@ -73,6 +81,7 @@ class Made:
     """What a function returns, anew each time: (X, y), (X, y, weight) or X."""
 
     rows: int | None = None
+    at_hand = False
 
     def __init__(self, name: str, function: Callable[[], Any]) -> None:
         self.name, self.function = name, function
@@ -86,6 +95,10 @@ class Slice:
 
     def __init__(self, name: str, X: Any, y: Any, weight: Any, start: int, stop: int) -> None:
         self.name, self.taken, self.at, self.rows = name, Taken(X, y, weight), slice(start, stop), stop - start
+
+    @property
+    def at_hand(self) -> bool:
+        return isinstance(self.taken.X, np.ndarray)
 
     def read(self, targets: bool) -> Taken:
         X, y, weight = (None if part is None else part[self.at] for part in self.taken)
@@ -132,6 +145,8 @@ class NpyFile:
 
 class NpyPart:
     """X of one file; y and weights are arrays of all rows, of which it has start..stop, or files."""
+
+    at_hand = True
 
     def __init__(self, X: NpyFile, y: Any, weight: Any, start: int) -> None:
         self.X, self.y, self.weight, self.start, self.name = X, y, weight, start, X.name

@@ -162,6 +162,8 @@ def _opened(path: Path) -> Iterator[None]:
 class ParquetPart:
     """A Parquet file, or some of its row groups."""
 
+    at_hand = False
+
     def __init__(self, path: Path, columns: Columns, groups: list[int], rows: int, whole: bool) -> None:
         self.path, self.columns, self.groups = path, columns, groups
         self.rows: int | None = rows
@@ -207,6 +209,8 @@ def parquet_pieces(paths: Any, features: Any, label: str | None, weight: str | N
 
 class TablePart(Given):
     """A table that is made when it is wanted."""
+
+    at_hand = False
 
     def __init__(self, name: str, make: Callable[[], Any], columns: Columns) -> None:
         self.name, self.make, self.columns, self.rows = name, make, columns, None

@@ -11,13 +11,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from fastsoftmax.data.examples import Examples
-from fastsoftmax.data.layouts import as_design
 from fastsoftmax.defaults import OPTIMIZERS, SCHEDULES
 from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.labels import Labels
-from fastsoftmax.estimators.rows import is_parted
+from fastsoftmax.estimators.rows import Rows, rows_of
 from fastsoftmax.training.epochs import Progress, Record
+from fastsoftmax.training.sources import SHUFFLE_BYTES, Source, source_of
 from fastsoftmax.training.trainer import Trainer
 
 Array = NDArray[Any]
@@ -25,14 +24,14 @@ ADAM_RATE = 3e-3  # of the command line, chosen on held out rows of MNIST
 OPEN_ENDED = ("constant", "inverse_scaling")
 
 
-def suited(examples: Examples) -> tuple[float, float]:
+def suited(source: Source) -> tuple[float, float]:
     """(a rate, a power of two by which to scale all features so that it suits the intercept as well).
 
     The rate is 8 / (1 + the mean squared length of the scaled rows), which is about 8: a gradient's Lipschitz constant
     is at most half of that mean, and less where probabilities are not all alike.
     """
-    _, squares = examples.moments()
-    length = float(squares.sum() / examples.total)
+    _, squares = source.moments()
+    length = float(squares.sum() / source.targets.total)
     unit = float(np.exp2(np.round(0.5 * np.log2(8 / length)))) if 0 < length < np.inf else 1.0
     return 8 / (1 + length * unit * unit), unit
 
@@ -179,22 +178,16 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         self.n_iter_no_change, self.average, self.warm_start = n_iter_no_change, average, warm_start
         self.random_state, self.verbose = random_state, verbose
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any, Any]:
-        if is_parted(X):
-            raise TypeError(
-                "SoftmaxSGDClassifier takes no Parts: call partial_fit with each part, or use SoftmaxRegression"
-            )
-        return super()._checked(X, y, sample_weight, reset)
-
     @checking_parameters
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SoftmaxSGDClassifier":
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "SoftmaxSGDClassifier":
         """Train from weights of 0, or with warm_start from where the last call ended.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
+            Of parts that take more than 512 MB, rows are shuffled within windows: see `Trainer`.
         y : array-like of shape (n,) or (n, c)
-            Labels, or target probabilities, whose rows sum to 1.
+            Labels, or target probabilities, whose rows sum to 1. Parts may have their own.
         sample_weight : array-like of shape (n,), optional
 
         Returns
@@ -214,11 +207,9 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             labels = Labels(y)
             if going_on and not np.array_equal(labels.classes, self.classes_):
                 raise ValueError(f"with warm_start the classes must stay {self.classes_}, got {labels.classes}")
-            design = as_design(X)
-            targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
             watch = PlateauWatch(self.tol, self.n_iter_no_change)
             start = self._progress if going_on else None
-            self._train(Examples(design, targets), labels, start, self.max_epochs, [watch])
+            self._train(rows_of(X), labels, sample_weight, start, self.max_epochs, [watch])
         self.n_iter_ = len(self.history_)
         if self.tol is not None and self.n_iter_ == self.max_epochs and not self.early_stopping:
             text = f"the loss still fell after max_epochs={self.max_epochs}: increase max_epochs, tol or learning_rate"
@@ -226,12 +217,14 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         return self
 
     @checking_parameters
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "SoftmaxSGDClassifier":
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+    ) -> "SoftmaxSGDClassifier":
         """One epoch over these rows, from where the last call ended.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n, m)
+        X : {array-like, sparse matrix} of shape (n, m), or Parts
         y : array-like of shape (n,)
         classes : array-like of shape (c,), optional
             All classes that will ever come; needed in the first call.
@@ -255,16 +248,17 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         with self._unchanged_if_refused():
             first = _check_partial_fit_first_call(self, classes)
             X, y, sample_weight = self._checked(X, y, sample_weight, reset=first)
-            labels, design = Labels(y, self.classes_), as_design(X)
-            targets = labels.targets(design.n, design.dtype, sample_weight, self.class_weight, self.label_smoothing)
-            self._train(Examples(design, targets), labels, getattr(self, "_progress", None), 1, [])
+            labels = Labels(y, self.classes_)
+            self._train(rows_of(X), labels, sample_weight, getattr(self, "_progress", None), 1, [])
         self.n_iter_ = 1
         return self
 
     def _train(
-        self, examples: Examples, labels: Labels, start: Progress | None, epochs: int, callbacks: list[Any]
+        self, rows: Rows, labels: Labels, weight: Any, start: Progress | None, epochs: int, callbacks: list[Any]
     ) -> None:
-        rate, unit = self._choose_pace(examples, start is not None)
+        targets = labels.targets(rows.n, rows.dtype, weight, self.class_weight, self.label_smoothing)
+        source = source_of(rows, targets, rows.dtype, SHUFFLE_BYTES)
+        rate, unit = self._choose_pace(source, start is not None)
         if start is not None and unit != self._pace[1]:
             start = start.rescaled(self._pace[1] / unit)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -276,23 +270,21 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             early_stopping=self.early_stopping and epochs > 1, patience=self.n_iter_no_change,
             validation_fraction=self.validation_fraction, progress=self.verbose > 0,
         )  # fmt: skip
-        design = examples.design
-        scaled = examples.mapped(design.scale * unit, design.shift)
-        model = trainer.fit_checked(scaled, np.arange(examples.c), callbacks=callbacks, resume=start)
+        model = trainer.fit_checked(source.scaled(unit), np.arange(targets.c), callbacks=callbacks, resume=start)
         self._progress, self._pace, self.history_ = trainer.progressed, (rate, unit), trainer.history
         self.classes_ = labels.classes
-        coef, intercept = model.coef.astype(design.stored_dtype), model.intercept.astype(design.stored_dtype)
+        coef, intercept = model.coef.astype(rows.stored_dtype), model.intercept.astype(rows.stored_dtype)
         if len(labels.classes) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.coef_, self.intercept_, self.t_ = coef, intercept, self._progress.steps if self._progress else 0
 
-    def _choose_pace(self, examples: Examples, going_on: bool) -> tuple[float, float]:
+    def _choose_pace(self, source: Source, going_on: bool) -> tuple[float, float]:
         """The learning rate, and the scale of the features that it is meant for."""
         if not isinstance(self.learning_rate, str):
             return float(self.learning_rate), 1.0
         if going_on:
             return self._pace
-        rate, unit = suited(examples)
+        rate, unit = suited(source)
         return (ADAM_RATE if self.optimizer == "adam" else rate), unit
 
     def __sklearn_is_fitted__(self) -> bool:

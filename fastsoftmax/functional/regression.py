@@ -111,7 +111,7 @@ def loss_gradient(
     check_reduction(reduction, ("mean", "sum"))
     design = as_design(X, scale)
     weights, bias = _check_parameters(coef, intercept, design.m)
-    compute = compute_dtype(dtype, design)
+    compute = compute_dtype(dtype, design.dtype)
     if not isinstance(l2, (float, Real)) or not 0 <= l2 <= LARGEST:
         raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
     c = len(weights)

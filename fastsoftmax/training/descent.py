@@ -52,6 +52,7 @@ class Descent:
     ) -> None:
         self.objective, self.rule, self.batch, self.micro = objective, rule, int(batch), int(micro)
         self.share, self.l2, self.adam = float(share), float(l2), adam
+        self.fit_intercept, self.average = fit_intercept, average
         c, dtype = objective.c, objective.dtype
         self.part = partition(objective.plan, dtype, micro)
         row = 4.0 * self.part.classes * objective.pairs
@@ -97,6 +98,15 @@ class Descent:
         current = np.zeros(objective.c, objective.dtype)
         current[: len(state.intercept)] = state.intercept
         self.W, self.b = objective.fold(self.weights(False)[0], current)
+
+    def over(self, objective: SoftmaxObjective) -> "Descent":
+        """The same, where it is, over other rows."""
+        other = type(self)(
+            objective, self.adam, self.rule, batch=self.batch, micro=self.micro, share=self.share, l2=self.l2,
+            fit_intercept=self.fit_intercept, average=self.average,
+        )  # fmt: skip
+        other.load(self.saved())
+        return other
 
     def saved(self) -> dict[str, Array]:
         """Copies of weights and moments, by class and feature."""

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.feature_names import Names
 from fastsoftmax.kernels import updates
 from fastsoftmax.kernels.math import ordered_sum
-from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.objective.base import Objective
 from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.training.checkpoint import Checkpoint, State
 from fastsoftmax.training.schedules import learning_rates
+from fastsoftmax.training.sources import Source
 from fastsoftmax.training.suited import begin
 
 logger = logging.getLogger("fastsoftmax")
@@ -49,7 +49,8 @@ class Progress(NamedTuple):
 class Validation(NamedTuple):
     """Rows that are only looked at."""
 
-    objective: SoftmaxObjective
+    objective: Objective
+    fingerprint: Callable[[], str] | None  # of rows that were given
     labels: Array  # what a prediction is compared with
 
 
@@ -59,10 +60,9 @@ class Run:
     def __init__(
         self,
         trainer: Any,
-        examples: Examples,
+        source: Source,
         rows: Array,
         classes: Array,
-        dtype: np.dtype[Any],
         held: Validation | None,
         stream: np.random.PCG64,
         callbacks: list[Callback],
@@ -70,23 +70,23 @@ class Run:
         feature_names: Names | None = None,
     ) -> None:
         self.feature_names = feature_names
-        self.trainer, self.rows, self.classes = trainer, rows, classes
+        self.trainer, self.source, self.classes = trainer, source, classes
         self.held, self.stream, self.callbacks = held, stream, callbacks
-        weight = examples.targets.kernel.weight
+        weight = source.targets.kernel.weight
         self.total = float(ordered_sum(weight[rows])) if len(weight) else float(len(rows))
         full = trainer.optimizer == "gd"
         self.micro = len(rows) if full else min(int(trainer.batch_size), len(rows))
         self.batch = len(rows) if full else min(self.micro * int(trainer.accumulate_steps), len(rows))
-        self.per_epoch = -(-len(rows) // self.batch)
+        self.count, self.per_epoch = len(rows), -(-len(rows) // self.batch)
         adam = trainer.optimizer == "adam"
         momentum = 0.0 if adam else float(trainer.momentum)
         beta1, beta2 = map(float, trainer.betas)
         rule = updates.Rule(momentum, bool(trainer.nesterov), beta1, beta2, float(trainer.eps))
-        self.objective = SoftmaxObjective(examples, dtype)
         self.averages = trainer.average is not False
         self.descent = begin(
-            self.objective, adam, rule, batch=self.batch, micro=self.micro, share=len(rows) / self.total,
-            l2=float(trainer.l2), fit_intercept=trainer.fit_intercept, average=self.averages,
+            source.prepared(rows, self.batch), adam, rule, batch=self.batch, micro=self.micro,
+            share=len(rows) / self.total, l2=float(trainer.l2), fit_intercept=trainer.fit_intercept,
+            average=self.averages,
         )  # fmt: skip
         self.mixes, self.before = trainer.shuffle and not full, 0
         if resume is not None:
@@ -157,28 +157,36 @@ class Run:
 
     def epoch(self, epoch: int) -> tuple[Record, int | None]:
         """One pass over the rows; its record, and how many validation rows are right."""
-        trainer, descent, start = self.trainer, self.descent, time.perf_counter()
-        order = self.rows.copy()
-        if self.mixes:
-            shuffle(self.stream.random_raw(len(order)), order)
+        trainer, start = self.trainer, time.perf_counter()
         first, steps = self.before + epoch * self.per_epoch, self.before + trainer.epochs * self.per_epoch
         rates = learning_rates(
             trainer.schedule, trainer.learning_rate, first, first + self.per_epoch, steps, self.per_epoch
         )
         before = self.before // self.per_epoch
         averaging = self.averages and epoch + before >= (0 if trainer.average is True else trainer.average)
-        descent.run(order, rates, averaging)
-        loss, seconds = descent.take_loss() / self.total, time.perf_counter() - start
-        if not (math.isfinite(loss) and descent.finite()):
+        losses, done = list[float](), 0
+
+        def train(objective: SoftmaxObjective | None, order: NDArray[np.int64]) -> None:
+            nonlocal done
+            if objective is not None:
+                self.descent = self.descent.over(objective)
+            steps = -(-len(order) // self.batch)
+            self.descent.run(order, rates[done : done + steps], averaging)
+            losses.append(self.descent.take_loss())
+            done += steps
+
+        self.source.epoch(self.stream if self.mixes else None, train)
+        loss, seconds = math.fsum(losses) / self.total, time.perf_counter() - start
+        if not (math.isfinite(loss) and self.descent.finite()):
             raise FloatingPointError(
                 f"loss {loss} or weights are not finite after epoch {epoch + 1}: X holds NaN or inf, or learning_rate="
                 f"{trainer.learning_rate:g} is too large; trainer.model has the weights before that epoch"
             )
         record: Record = {"epoch": epoch + 1, "loss": loss, "learning_rate": float(rates[-1]), "seconds": seconds}
-        record["examples_per_second"] = len(order) / seconds
+        record["examples_per_second"] = self.count / seconds
         if self.held is None:
             return record, None
-        sum_of_losses, predictions = self.held.objective.evaluate(*descent.weights(self.averages))
+        sum_of_losses, predictions = self.held.objective.evaluate(*self.descent.weights(self.averages))
         right = int((predictions == self.held.labels).sum())
         record["validation_loss"] = sum_of_losses / self.held.objective.total
         record["validation_accuracy"] = right / len(predictions)
@@ -187,7 +195,7 @@ class Run:
     def keep(self) -> SoftmaxModel:
         """Make the weights as they are the trainer's model."""
         coef, intercept = self.descent.weights(self.averages)
-        coef *= self.objective.scale.astype(coef.dtype)
+        coef *= self.descent.objective.scale.astype(coef.dtype)
         model = SoftmaxModel(coef, intercept, self.classes, self.trainer.settings(), self.feature_names)
         self.trainer.model = model
         self.trainer.progressed = Progress(self.descent.saved(), self.stream.state, self.feature_names)

@@ -2,27 +2,29 @@
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastsoftmax.data.design import Design
-from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.feature_names import Names, check_names, names_of
 from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design, compute_dtype
+from fastsoftmax.data.parted_rows import PartedRows
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.targets import ClassWeight, as_targets
+from fastsoftmax.data.pieces import Named
+from fastsoftmax.data.targets import CheckedTargets, ClassWeight, as_targets
 from fastsoftmax.defaults import OPTIMIZERS
 from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
-from fastsoftmax.objective.fingerprint import fingerprint
-from fastsoftmax.objective.softmax import SoftmaxObjective
+from fastsoftmax.objective.base import Objective
+from fastsoftmax.objective.fingerprint import fingerprint_of
+from fastsoftmax.objective.over import Rows, objective_over
 from fastsoftmax.training.checkpoint import Checkpoint, digest_of
 from fastsoftmax.training.epochs import Callback, Progress, Record, Run, Validation
 from fastsoftmax.training.schedules import SCHEDULES, Schedule, learning_rates
+from fastsoftmax.training.sources import SHUFFLE_BYTES, InParts, Source, source_of
 
 __all__ = ["Progress", "Record", "Trainer"]
 Array = NDArray[Any]
@@ -72,6 +74,8 @@ class Trainer:
         Of the computation; by default float64 for X in float64, else float32.
     progress : bool, optional
         Whether to show a bar; by default only on a terminal.
+    shuffle_bytes : int, default 512 MB
+        Of X in memory at once, where `fit` is given Parts of more. See the notes.
 
     Attributes
     ----------
@@ -88,6 +92,15 @@ class Trainer:
     A batch of B rows estimates the gradient of the weighted mean without bias: n / (S B) times the weighted sum,
     n counting the rows of positive weight. Ctrl-C is heard between calls of some milliseconds: `fit` then returns the
     weights of the last step.
+
+    Parts that take no more than `shuffle_bytes` are read once, and trained on as in memory, to the same bytes. Of more,
+    an epoch takes spans of rows in a new random order (CorgiPile, Xu et al. 2022): as many as fill half of
+    `shuffle_bytes` are a window, whose rows are shuffled, while the next window is read. A span is of 128 KB of X where
+    rows are had without reading a whole part (.npy files, arrays, what is cached), else it is a part. What that costs
+    in randomness: rows of a span come in one window in each epoch. Where files are sorted, a window of some thousand
+    spans is nearly like all rows, and accuracy does not suffer; one of a few whole parts, as of sorted Parquet files,
+    is not: use `Parts.cached`. Batches go on across windows; without `shuffle`, rows come in their order, and weights
+    have the bytes that they have in memory.
 
     Where X is sparse and has so many features that a batch has entries in few of them (a quarter at most of the
     features, and weights of more than 1 MB), a step touches these features alone. The penalty, momentum and averages
@@ -131,6 +144,7 @@ class Trainer:
         validation_fraction: float = 0.1,
         dtype: Any = None,
         progress: bool | None = None,
+        shuffle_bytes: int = SHUFFLE_BYTES,
     ) -> None:
         self.epochs, self.batch_size, self.optimizer = epochs, batch_size, optimizer
         self.learning_rate, self.schedule = learning_rate, schedule
@@ -139,6 +153,7 @@ class Trainer:
         self.fit_intercept, self.accumulate_steps, self.shuffle = fit_intercept, accumulate_steps, shuffle
         self.average, self.early_stopping, self.patience = average, early_stopping, patience
         self.validation_fraction, self.dtype, self.progress = validation_fraction, dtype, progress
+        self.shuffle_bytes = shuffle_bytes
         self._check()
         self.history: list[Record] = []
         self.stopped = ""
@@ -146,7 +161,7 @@ class Trainer:
         self.progressed: Progress | None = None
 
     def _check(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate_steps", "patience"):
+        for name in ("epochs", "batch_size", "accumulate_steps", "patience", "shuffle_bytes"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
@@ -175,11 +190,11 @@ class Trainer:
     def fit(
         self,
         X: Any,
-        y: ArrayLike,
+        y: ArrayLike | None = None,
         *,
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight = None,
-        validation: tuple[Any, ...] | None = None,
+        validation: tuple[Any, ...] | Parts | None = None,
         callbacks: Iterable[Callback] = (),
         resume: "Progress | None" = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -188,15 +203,16 @@ class Trainer:
 
         Parameters
         ----------
-        X : array-like of shape (n, m)
+        X : array-like of shape (n, m), or Parts
             float32, float64, float16, bfloat16, uint8 and int8 are read as they are. The model keeps the names of a
-            frame's columns.
+            frame's columns. Parts may be larger than memory.
         y : array-like of shape (n,), (n, 1) or (n, c)
-            Labels, of integers (floats that are whole numbers will do) or strings, or target probabilities.
+            Labels, of integers (floats that are whole numbers will do) or strings, or target probabilities. Parts may
+            have their own, and their own weights.
         sample_weight : array-like of shape (n,), optional
         class_weight : dict, "balanced" or array-like of shape (c,), optional
             A dict maps labels to weights; classes that it does not name have 1.
-        validation : tuple (X, y) or (X, y, sample_weight), optional
+        validation : tuple (X, y) or (X, y, sample_weight), or Parts, optional
             Evaluated after each epoch.
         callbacks : iterable of callable
             Each is called after each epoch with its record, an entry of `history`; True stops.
@@ -224,29 +240,24 @@ class Trainer:
         OSError
             If `checkpoint` cannot be written.
         """
-        if isinstance(X, Parts):
-            raise TypeError(
-                "Trainer takes no Parts: use SoftmaxRegression, or SoftmaxSGDClassifier.partial_fit by parts"
-            )
-        names = self._names(X, resume)
-        design = as_design(X, self.scale)
+        rows, y, sample_weight, titles = _taken(X, y, sample_weight)
+        names = self._names(titles, resume)
         classes, targets_y, weight_of = self._encode(y, class_weight)
-        dtype = compute_dtype(self.dtype, design)
+        dtype = compute_dtype(self.dtype, rows.dtype)
         checked = as_targets(
-            targets_y, design.n, len(classes), dtype, sample_weight=sample_weight, class_weight=weight_of,
+            targets_y, rows.n, len(classes), dtype, sample_weight=sample_weight, class_weight=weight_of,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
-        held = None if validation is None else self._given_validation(validation, design, classes, dtype, names)
+        held = None if validation is None else self._given_validation(validation, rows.m, classes, dtype, names)
+        source = source_of(rows, checked, dtype, self.shuffle_bytes).scaled(self.scale)
         return self.fit_checked(
-            Examples(design, checked), classes, dtype, held=held, callbacks=callbacks, resume=resume,
-            checkpoint=checkpoint, feature_names=names,
-        )  # fmt: skip
+            source, classes, held=held, callbacks=callbacks, resume=resume, checkpoint=checkpoint, feature_names=names
+        )
 
     def fit_checked(
         self,
-        examples: Examples,
+        source: Source,
         classes: Array,
-        dtype: Any = None,
         *,
         held: Validation | None = None,
         callbacks: Iterable[Callback] = (),
@@ -254,33 +265,33 @@ class Trainer:
         checkpoint: str | os.PathLike[str] | None = None,
         feature_names: Names | None = None,
     ) -> SoftmaxModel:
-        """As `fit`, on examples of these classes that were checked before."""
-        dtype, weight = compute_dtype(dtype, examples.design), examples.targets.kernel.weight
-        rows = np.flatnonzero(weight > 0) if len(weight) else np.arange(examples.n)
+        """As `fit`, on rows of these classes that were checked before."""
+        weight = source.targets.kernel.weight
+        rows = np.flatnonzero(weight > 0) if len(weight) else np.arange(source.targets.n)
         stream = np.random.PCG64(self.seed)
         if resume is not None:
             stream.state = resume.stream
         if held is None and self.early_stopping:
-            rows, held = self._split(examples, rows, stream)
+            rows, held = self._split(source, rows, stream)
         if len(rows) == 0:
             raise ValueError("there is no row to train on: X has none, or all weights are 0")
-        run = Run(self, examples, rows, classes, dtype, held, stream, list(callbacks), resume, feature_names)
+        run = Run(self, source, rows, classes, held, stream, list(callbacks), resume, feature_names)
         if checkpoint is not None:
-            identity = self._identity(examples, classes, dtype, held, resume)
+            identity = self._identity(source, classes, held, resume)
             if feature_names is not None:
                 identity["feature_names"] = feature_names.tolist()
             run.go_on_from(Checkpoint(checkpoint, identity, self.epochs))
         return run.run()
 
-    def _identity(
-        self, examples: Examples, classes: Array, dtype: np.dtype[Any], held: Validation | None, resume: Progress | None
-    ) -> Record:
+    def _identity(self, source: Source, classes: Array, held: Validation | None, resume: Progress | None) -> Record:
         """What a run must have in common with one that goes on from its checkpoint."""
         identity = self.settings()
         del identity["scale"]  # it is in the data's
-        identity |= {"data": fingerprint(examples), "classes": classes.tolist(), "dtype": dtype.str}
-        if held is not None:
-            identity["validation"] = fingerprint(held.objective.examples)
+        identity |= {"data": source.fingerprint(), "classes": classes.tolist(), "dtype": source.dtype.str}
+        if isinstance(source, InParts):
+            identity |= {"shuffle_bytes": int(self.shuffle_bytes), "scale": np.asarray(self.scale).tolist()}
+        if held is not None and held.fingerprint is not None:
+            identity["validation"] = held.fingerprint()
         if resume is not None:
             identity["resume"] = digest_of(resume.weights, resume.stream)
         if callable(self.schedule):  # what it does, not what it is called
@@ -312,15 +323,16 @@ class Trainer:
         return classes, codes.reshape(-1), class_weight
 
     def _given_validation(
-        self, validation: tuple[Any, ...], design: Design, classes: Array, dtype: np.dtype[Any], names: Names | None
+        self, validation: Any, m: int, classes: Array, dtype: np.dtype[Any], names: Names | None
     ) -> Validation:
-        if len(validation) not in (2, 3):
-            raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} values")
-        check_names(names, validation[0], type(self).__name__)
-        other = as_design(validation[0], self.scale)
-        if other.m != design.m:
-            raise ValueError(f"X has {design.m} features, the validation rows have {other.m}")
-        y = _named(validation[1], "y of the validation rows")
+        parts = (validation,) if isinstance(validation, Parts) else tuple(validation)
+        if len(parts) not in (2, 3) and not (len(parts) == 1 and isinstance(parts[0], Parts)):
+            raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(parts)} values")
+        other, y, weight, titles = _taken(*parts, *[None] * (3 - len(parts)))
+        check_names(names, titles, type(self).__name__)
+        if other.m != m:
+            raise ValueError(f"X has {m} features, the validation rows have {other.m}")
+        y = _named(y, "y of the validation rows")
         if y.ndim == 1:
             if (y.dtype.kind == "U") != (classes.dtype.kind == "U"):
                 raise TypeError(f"y has classes of dtype {classes.dtype}, the validation rows of dtype {y.dtype}")
@@ -329,11 +341,12 @@ class Trainer:
                 unknown = np.unique(y[classes[codes] != y]).tolist()
                 raise ValueError(f"the validation rows have classes that y does not have: {unknown}")
             y = codes
-        weight = validation[2] if len(validation) == 3 else None
         checked = as_targets(y, other.n, len(classes), dtype, sample_weight=weight)
-        return _validation(Examples(other, checked), dtype)
+        rows = other if isinstance(other, PartedRows) else other.mapped(self.scale)
+        objective = objective_over(other, checked, dtype).mapped(self.scale)
+        return _validation(objective, checked, lambda: fingerprint_of(rows, checked))
 
-    def _split(self, examples: Examples, rows: Array, stream: np.random.PCG64) -> tuple[Array, Validation]:
+    def _split(self, source: Source, rows: Array, stream: np.random.PCG64) -> tuple[Array, Validation]:
         """Rows to train on, and rows held out: the last of a shuffle."""
         mixed = rows.copy()
         shuffle(stream.random_raw(len(mixed)), mixed)
@@ -343,8 +356,7 @@ class Trainer:
                 f"validation_fraction={self.validation_fraction} of {len(mixed)} rows leaves none to train on"
             )
         train, held = np.sort(mixed[:-count]), np.sort(mixed[-count:])
-        part, dtype = examples.rows(held), compute_dtype(self.dtype, examples.design)
-        return train, _validation(Examples(part.design, part.targets.unsmoothed()), dtype)
+        return train, _validation(source.held_out(held), source.targets.rows(held).unsmoothed())
 
     def settings(self) -> Record:
         """The settings, as JSON can hold them."""
@@ -379,9 +391,28 @@ def _named(y: ArrayLike, name: str) -> Array:
     return array
 
 
-def _validation(examples: Examples, dtype: np.dtype[Any]) -> Validation:
-    kernel = examples.targets.kernel
-    labels = kernel.labels if len(kernel.labels) else kernel.soft.reshape(-1, examples.c).argmax(1)
-    if examples.total == 0:
+def _taken(X: Any, y: Any, sample_weight: Any) -> tuple[Rows, Any, Any, Any]:
+    """Rows, y and weights, of parts their own or those that were given; and what has the names of the columns."""
+    if not isinstance(X, Parts):
+        if y is None:
+            raise TypeError("y is missing: only Parts may have their own")
+        return as_design(X), y, sample_weight, X
+    rows = PartedRows(X)
+    both = [("y", y, rows.y), ("sample_weight", sample_weight, rows.weight)]
+    for name, given, own in both:
+        if given is not None and own is not None:
+            raise ValueError(f"{name} was given, and the parts have their own: give one of the two")
+    y, sample_weight = (own if given is None else given for _, given, own in both)
+    if y is None:
+        raise ValueError("the parts have no y: make them of (X, y), or name a label, or give y for all rows")
+    return rows, y, sample_weight, None if rows.names is None else Named(np.empty((0, rows.m)), rows.names)
+
+
+def _validation(
+    objective: Objective, targets: CheckedTargets, fingerprint: Callable[[], str] | None = None
+) -> Validation:
+    kernel = targets.kernel
+    labels = kernel.labels if len(kernel.labels) else kernel.soft.reshape(-1, targets.c).argmax(1)
+    if targets.total == 0:
         raise ValueError("there is no validation row, or all have weight 0")
-    return Validation(SoftmaxObjective(examples, dtype), labels)
+    return Validation(objective, fingerprint, labels)

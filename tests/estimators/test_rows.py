@@ -252,12 +252,6 @@ def test_int8_of_any_format(X, y):
     assert dtypes == {np.dtype(np.float32)}
 
 
-def test_who_takes_no_parts_says_what_to_do(X, y):
-    for call in (fs.SoftmaxSGDClassifier().fit, fs.Trainer().fit):
-        with pytest.raises(TypeError, match="Parts"):
-            call(parts_of(X, y), y)
-
-
 def test_one_set_of_bytes(X, y, rng, monkeypatch):
     """Whatever the number of threads, and however slowly parts are read."""
     import time
