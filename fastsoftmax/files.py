@@ -42,23 +42,24 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
     """Under a temporary name that is renamed: whatever happens, the old file is there, or the new one."""
-    check_folder(path)
 
     def put(file: BinaryIO) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
-    _replaced(Path(path), put)
+    replace_with(path, put)
 
 
 def save_array(path: str | os.PathLike[str], array: Array) -> None:
     """As np.save, under a temporary name that is renamed; no copy in memory."""
-    _replaced(Path(path), lambda file: np.save(file, array, allow_pickle=False))
+    replace_with(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
-def _replaced(target: Path, put: Callable[[BinaryIO], object]) -> None:
-    """What `put` writes, in place of the target, or nothing."""
+def replace_with(path: str | os.PathLike[str], put: Callable[[BinaryIO], object]) -> None:
+    """What `put` writes, under a temporary name that is renamed: in place of the file, or nothing."""
+    check_folder(path)
+    target = Path(path)
     scratch = target.with_name(f"fastsoftmax.{secrets.token_hex(8)}")  # of a length that any name may have
     try:
         with open(scratch, "xb") as file:

@@ -42,6 +42,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.ahead, self.reading, self.reads = True, 0.0, 0
+        self.rows = 0  # of all passes
 
     def timed(self, items: Iterator[T]) -> Iterator[T]:
         """The same items, of one pass; what reading them took decides about the next pass."""

@@ -211,6 +211,12 @@ class PartedRows:
                 del self._kept[next(iter(self._kept))]
         return self._kept[key]
 
+    def all(self) -> Design:
+        """All of them, in memory."""
+        if self.chosen == [None] and self.in_place == [True] and (piece := next(iter(self.parts))).at_hand:
+            return self._again(0, piece, False)
+        return self.copied(np.arange(self.n))
+
     @property
     def counts(self) -> list[int]:
         """Of each part, how many rows are chosen."""
@@ -246,6 +252,7 @@ class PartedRows:
                 count = self.sizes[i] if own is None else len(own)
                 if count and (wanted is None or wanted[i]):
                     design = self._again(i, piece)
+                    self.pace.rows += count
                     yield i, start, design if own is None or count == self.sizes[i] else design.rows(own)
                     del design
                 start += count

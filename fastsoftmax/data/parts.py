@@ -28,7 +28,8 @@ class Parts:
 
     See Also
     --------
-    Parts.from_npy, Parts.from_slices, Parts.from_parquet, Parts.from_arrow, Parts.cached
+    Parts.from_npy, Parts.from_slices, Parts.from_parquet, Parts.from_feather, Parts.from_csv, Parts.from_arrow,
+    Parts.cached
 
     Notes
     -----
@@ -200,6 +201,72 @@ class Parts:
 
         return cls._of(tables.arrow_pieces(source, features, label, weight))
 
+    @classmethod
+    def from_feather(
+        cls, paths: Any, *, features: Any = None, label: str | None = None, weight: str | None = None
+    ) -> "Parts":
+        """Of Feather files (Arrow's IPC files), read with pyarrow: a part is a file.
+
+        Parameters
+        ----------
+        paths : path or list of path
+            A folder, whose .feather files are taken in natural order, or files in their order.
+        features, label, weight
+            As for `from_parquet`.
+
+        Returns
+        -------
+        Parts
+
+        Raises
+        ------
+        ImportError
+            Without pyarrow: `pip install 'fastsoftmax[arrow]'`.
+        PartError
+            If a file is damaged, or a column is not there, has nulls, or holds something else than numbers.
+        """
+        from fastsoftmax.data import tables
+
+        return cls._of(tables.feather_pieces(paths, features, label, weight))
+
+    @classmethod
+    def from_csv(
+        cls,
+        paths: Any,
+        *,
+        features: Any = None,
+        label: str | None = None,
+        weight: str | None = None,
+        delimiter: str = ",",
+    ) -> "Parts":
+        """Of text files with a line of names, read with pyarrow in pieces of 16 MB; .gz files too.
+
+        Features are read as float64, the label as what the first piece of the first file holds. Each pass of a fit
+        reads the text anew: see `cached`.
+
+        Parameters
+        ----------
+        paths : path or list of path
+            A folder, whose .csv files are taken in natural order, or files in their order, with the same columns.
+        features, label, weight
+            As for `from_parquet`, but that lists are not known to text.
+        delimiter : str, default ","
+
+        Returns
+        -------
+        Parts
+
+        Raises
+        ------
+        ImportError
+            Without pyarrow: `pip install 'fastsoftmax[arrow]'`.
+        PartError
+            If a file is damaged, or a column is not there, has empty fields, or holds something else than numbers.
+        """
+        from fastsoftmax.data import tables
+
+        return cls._of(tables.csv_pieces(paths, features, label, weight, delimiter))
+
     def cached(self, folder: str | os.PathLike[str] | None = None) -> "Parts":
         """The same parts, which are read once: X goes to .npy files, which are mapped from then on.
 
@@ -272,11 +339,11 @@ class Parts:
             )
         return found
 
-    def each_read(self, visit: Callable[[str, Taken], Any]) -> None:
+    def each_read(self, visit: Callable[[str, Taken], Any], targets: bool = True) -> None:
         """Calls `visit` with the name of each part and what it says, in order, while the next one is read."""
 
         def all_read() -> Iterator[tuple[str, Taken]]:
             for piece in self:
-                yield piece.name, read(piece, True)
+                yield piece.name, read(piece, targets)
 
         each(all_read(), lambda found: visit(*found))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax.data.pieces import Given, Named, PartError, Stream, Taken, files
 
+TEXT = 16 << 20  # bytes of a piece of text
 LARGE = 256 << 20  # bytes of a Parquet file, uncompressed, above which its row groups are parts
 Array = NDArray[Any]
 
@@ -147,7 +148,7 @@ def _values(name: str, column: str, table: Any) -> Array:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[None]:
+def _opened(path: Path, kind: str = "a Parquet") -> Iterator[None]:
     """Whatever pyarrow says of a damaged file is said with the file's name."""
     try:
         yield
@@ -156,7 +157,7 @@ def _opened(path: Path) -> Iterator[None]:
     except OSError as error:
         raise PartError(f"{path}: {error.strerror or error}") from error
     except (_pyarrow().ArrowException, LookupError, ValueError) as error:
-        raise PartError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
+        raise PartError(f"{path}: not {kind} file, or a damaged one: {error}") from error
 
 
 class ParquetPart:
@@ -262,3 +263,77 @@ def arrow_pieces(source: Any, features: Any, label: str | None, weight: str | No
         f"source must be a pyarrow dataset, a table, or a function that returns a fresh reader, got "
         f"{type(source).__name__}, which can be read but once"
     )
+
+
+# ---- Feather, and text
+
+
+def _feather(path: Path) -> Any:
+    from pyarrow import feather
+
+    with _opened(path, "a Feather"):
+        return feather.read_table(path, memory_map=False)
+
+
+def feather_pieces(paths: Any, features: Any, label: str | None, weight: str | None) -> list[TablePart]:
+    """As `Parts.from_feather` says."""
+    _pyarrow()
+    columns = Columns(features, label, weight)
+    return [TablePart(str(path), functools.partial(_feather, path), columns) for path in files(paths, ".feather")]
+
+
+class TextFiles(Stream):
+    """Text with a line of names, a part of which is a piece of a file."""
+
+    def __init__(self, paths: list[Path], columns: Columns, delimiter: str) -> None:
+        self.paths, self.columns, self.delimiter = paths, columns, delimiter
+        self.types: dict[str, Any] | None = None
+
+    def _reader(self, path: Path) -> Any:
+        from pyarrow import csv
+
+        return csv.open_csv(
+            path,
+            read_options=csv.ReadOptions(block_size=TEXT),
+            parse_options=csv.ParseOptions(delimiter=self.delimiter),
+            convert_options=csv.ConvertOptions(column_types=self.types, include_columns=self._wanted()),
+        )
+
+    def _wanted(self) -> list[str] | None:
+        return None if self.types is None else list(self.types)
+
+    def _look(self, path: Path) -> None:
+        """Which columns there are: numbers become float64, whatever the first of them are."""
+        pa = _pyarrow()
+        with _opened(path, "a text"), self._reader(path) as reader:
+            schema = reader.schema
+        features = self.columns.of(str(path), schema.names)
+        types = {name: schema.field(name).type for name in [*features, *self.columns.names]}
+        for name in [*features, *([] if self.columns.weight is None else [self.columns.weight])]:
+            kind = types[name]
+            if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+                types[name] = pa.float64()
+        self.types = types
+
+    def __iter__(self) -> Iterator[TablePart]:
+        pa = _pyarrow()
+        for path in self.paths:
+            if self.types is None:
+                self._look(path)
+            assert self.types is not None
+            row = 0
+            with _opened(path, "a text"), self._reader(path) as reader:
+                while True:
+                    with _opened(path, "a text"):
+                        try:
+                            batch = reader.read_next_batch()
+                        except StopIteration:
+                            break
+                    yield _made(f"{path}, from row {row} on", pa.Table.from_batches([batch]), self.columns)
+                    row += batch.num_rows
+
+
+def csv_pieces(paths: Any, features: Any, label: str | None, weight: str | None, delimiter: str) -> TextFiles:
+    """As `Parts.from_csv` says."""
+    _pyarrow()
+    return TextFiles(files(paths, ".csv"), Columns(features, label, weight), delimiter)

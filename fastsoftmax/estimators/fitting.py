@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -144,8 +144,10 @@ class Fit:
             "%s features, %s classes, l1 %g, l2 %g: solver %s", problem.m, problem.c, problem.l1, problem.l2, name
         )
 
-        def report(iteration: int, value: float, size: float) -> None:
-            logger.info("iteration %d: F %.9g, largest gradient entry or decrement %.3g", iteration, value, size)
+        def report(iteration: int, value: float, size: float, gap: Callable[[], float]) -> None:
+            if logger.isEnabledFor(logging.INFO):
+                text = "iteration %d: F %.9g, gap %.3g, largest gradient entry or decrement %.3g"
+                logger.info(text, iteration, value, gap(), size)
 
         def solve(problem: Problem, starts: Sequence[Array], most: int, store: Any) -> Outcome:
             return minimise(problem, starts, name, estimator.tol, most, store, report)

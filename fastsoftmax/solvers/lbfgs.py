@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.engine.vectors import moved, product
+from fastsoftmax.objective import certificate
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import preconditioners
 from fastsoftmax.solvers.diagonal import Diagonal
@@ -68,6 +69,10 @@ class Descent:
     def decrement(self) -> float:
         """Some 2 (F - F*), as far as the memory knows the Hessian."""
         return -self.aim()[1]
+
+    def gap(self) -> float:
+        """How far from the optimum this may be."""
+        return certificate.gap(self.problem, self.theta, self.value, self.gradient)
 
     def step(self) -> bool:
         """One iteration; False if rounding, or nothing left to gain, allowed none."""
@@ -208,7 +213,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     best, lowest, since, balance = np.inf, np.inf, 0, Balance()
     coarse = preconditioners.coarse(problem)
     for iteration in range(max_iter):
-        report(iteration, descent.value, descent.decrement)
+        report(iteration, descent.value, descent.decrement, descent.gap)
         exact = descent.problem.dtype == EXACT
         good = stop(descent.problem, descent.theta, descent.value, descent.gradient) or balance(descent, stop)
         if good and (exact or stop.judge(descent.theta)):

@@ -5,12 +5,14 @@ Where products lead nowhere, as with heavy tails and hardly a penalty, the whole
 Nocedal & Wright 2006, algorithm 7.1 (line search Newton-CG), preconditioned as L-BFGS is.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from fastsoftmax.objective import certificate
 from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import preconditioners
@@ -205,7 +207,7 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
     best, least, idle, hoped, done, t = np.inf, np.inf, 0, np.inf, False, 0.0
     for iteration in range(max_iter):
         exact, optimality = problem.dtype == EXACT, problem.optimality(theta, gradient)
-        report(iteration, value, optimality)
+        report(iteration, value, optimality, functools.partial(certificate.gap, problem, theta, value, gradient))
         good = stop(problem, theta, value, gradient)
         if good and problem.l2 and (exact or stop.judge(theta)):
             return Result(theta, iteration)

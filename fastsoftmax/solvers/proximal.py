@@ -7,11 +7,13 @@ becomes exactly 0 (the orthants of Andrew & Gao 2007, section 3). The two take t
 FISTA's to find.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsoftmax.objective import certificate
 from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers import diagonal, proximal_newton
@@ -165,7 +167,8 @@ def solve(problem: Problem, theta: Array, stop: Stop, max_iter: int, report: Rep
         return proximal_newton.solve(problem, theta, stop, max_iter, report)
     run, precondition, idle = Run(problem, theta), Restricted(problem), 0
     while run.spent < max_iter:
-        report(run.spent, run.total, run.problem.optimality(run.theta, run.gradient))
+        gap = functools.partial(certificate.gap, run.problem, run.theta, run.value, run.gradient)
+        report(run.spent, run.total, run.problem.optimality(run.theta, run.gradient), gap)
         good, before = stop(run.problem, run.theta, run.value, run.gradient), run.total
         if good and (run.problem.dtype == EXACT or stop.judge(run.theta)):
             break

@@ -3,12 +3,14 @@
 Lee, Sun & Saunders 2014, algorithm 1; the quadratics are minimised without the data, by `quadratic`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsoftmax.objective import certificate
 from fastsoftmax.objective.hessian import Hessian
 from fastsoftmax.objective.problem import Problem
 from fastsoftmax.solvers.line_search import noise, rounding
@@ -81,7 +83,7 @@ def descend_to(problem: Problem, theta: Array, stop: Callable[..., bool], max_it
     total, damping, idle, least = value + problem.l1_norm(theta), Damping(), 0, np.inf
     for iteration in range(max_iter):
         optimality = problem.optimality(theta, gradient)
-        report(iteration, total, optimality)
+        report(iteration, total, optimality, functools.partial(certificate.gap, problem, theta, value, gradient))
         if stop(problem, theta, value, gradient):
             return Result(theta, iteration)
         direction, expected = Model(problem, theta, gradient, damping.share).direction()

@@ -10,7 +10,7 @@ from fastsoftmax.objective import certificate
 from fastsoftmax.objective.problem import Problem
 
 Array = NDArray[Any]
-Report = Callable[[int, float, float], None]  # iteration, F, optimality
+Report = Callable[[int, float, float, Callable[[], float]], None]  # iteration, F, optimality, and the gap if asked
 
 
 class Result(NamedTuple):

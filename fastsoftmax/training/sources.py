@@ -219,7 +219,7 @@ def source_of(rows: Rows, targets: CheckedTargets, dtype: np.dtype[Any], budget:
     if isinstance(rows, PartedRows):
         if rows.n * rows.bytes > budget:
             return InParts(rows, targets, dtype, budget)
-        rows = rows.copied(np.arange(rows.n))
+        rows = rows.all()
     return InMemory(Examples(rows, targets), dtype)
 
 

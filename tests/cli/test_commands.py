@@ -23,8 +23,11 @@ mnist_only = pytest.mark.skipif(not JIT, reason="60 000 images take far too long
 
 @pytest.fixture
 def folder(tmp_path, rng):
+    return idx_folder(tmp_path / "set", rng)
+
+
+def idx_folder(where, rng):
     """A small data set: three classes of 5 x 4 images, told apart by their brightest column."""
-    where = tmp_path / "set"
     where.mkdir()
     for name, n in (("train", 200), ("t10k", 60)):
         y = np.arange(n) % 3
@@ -115,7 +118,7 @@ def test_every_optimizer(capsys, folder, optimizer):
 def test_errors_are_one_line(capsys, folder, tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     for args, message in (
-        (("train", "--data", tmp_path / "nowhere"), "no such folder"),
+        (("train", "--data", tmp_path / "nowhere"), "no such file or folder"),
         (("train", "--data", folder, "--epochs", 0), "epochs must be an integer of at least 1, got 0"),
         (("train", "--data", folder, "--lr", -1), "learning_rate must be finite and positive"),
         (("train", "--threads", 0), "--threads must be at least 1, got 0"),
@@ -138,7 +141,7 @@ def test_ctrl_c(capsys, folder, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(epochs.Run, "epoch", interrupt)
-    monkeypatch.setattr(cli, "_compile", lambda *args: None)
+    monkeypatch.setattr(cli.training, "_compile", lambda *args: None)
     code, out, _ = run(capsys, "train", "--data", folder)
     assert code == 130
     assert "test accuracy" in out  # of the weights that there are
