@@ -66,19 +66,22 @@ TARGETS = [
     {"NUMBA_NUM_THREADS": "2"},
     {"NUMBA_NUM_THREADS": "3"},
     {"NUMBA_NUM_THREADS": "2", "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
-    {"NUMBA_NUM_THREADS": "3", "NUMBA_CPU_NAME": "sandybridge", "NUMBA_CPU_FEATURES": ""},
     {"NUMBA_NUM_THREADS": "2", "NUMBA_CPU_NAME": "generic"},
+]
+MORE = [
+    {"NUMBA_NUM_THREADS": "3", "NUMBA_CPU_NAME": "sandybridge", "NUMBA_CPU_FEATURES": ""},
     {"NUMBA_NUM_THREADS": "1", "NUMBA_CPU_NAME": "haswell"},
 ]
 
 
-def test_one_hash(run_python):
+@pytest.mark.parametrize("targets", [TARGETS, pytest.param(TARGETS + MORE, marks=pytest.mark.long)])
+def test_one_hash(run_python, targets):
     """Each target compiles all of it: two at a time, after the first of the CPU's own has filled the cache."""
     seen = {}
     with ThreadPoolExecutor(2) as pool:
-        first = run_python(CODE, timeout=900, **TARGETS[0])
-        printed = [first, *pool.map(lambda target: run_python(CODE, timeout=900, **target), TARGETS[1:])]
-    for target, text in zip(TARGETS, printed, strict=True):
+        first = run_python(CODE, timeout=900, **targets[0])
+        printed = [first, *pool.map(lambda target: run_python(CODE, timeout=900, **target), targets[1:])]
+    for target, text in zip(targets, printed, strict=True):
         hash_, *facts = text.split()
         seen.setdefault(hash_, []).append((target, facts))
         assert facts[1] == target["NUMBA_NUM_THREADS"]

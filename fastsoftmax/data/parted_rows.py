@@ -196,9 +196,12 @@ class PartedRows:
         key = (len(index), hash(index.tobytes()))
         if key not in self._kept:
             order = np.argsort(index, kind="stable")
-            wanted = self._local(index[order])
             found = Gathered(len(index))
-            self.each(lambda i, start, design: found.add(design, wanted[i]), [len(part) > 0 for part in wanted])
+            if self.at_hand:
+                self.gather(index[order], found)
+            else:
+                wanted = self._local(index[order])
+                self.each(lambda i, start, design: found.add(design, wanted[i]), [len(part) > 0 for part in wanted])
             design = found.design
             if (np.diff(index) < 0).any():
                 back = np.empty(len(order), np.int64)
@@ -213,9 +216,14 @@ class PartedRows:
 
     def all(self) -> Design:
         """All of them, in memory."""
-        if self.chosen == [None] and self.in_place == [True] and (piece := next(iter(self.parts))).at_hand:
-            return self._again(0, piece, False)
+        if self.chosen == [None] and self.at_hand:
+            return self._again(0, next(iter(self.parts)), False)
         return self.copied(np.arange(self.n))
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether rows of all parts are had without reading what lies around them."""
+        return self.parts.ordered_freely and all(self.in_place) and all(piece.at_hand for piece in self.parts)
 
     @property
     def counts(self) -> list[int]:

@@ -331,13 +331,17 @@ class Parts:
         TypeError
             If there is but the order in which they come.
         """
-        found = self._source.found if isinstance(self._source, caching.CachedStream) else self._source
-        if found is None or isinstance(found, pieces.Stream):
+        if not self.ordered_freely:
             raise TypeError(
                 "these parts come one after another, and cannot be read in another order: give a list of parts, or "
                 "parts.cached(), which writes X to files"
             )
-        return found
+        return list(self._source)
+
+    @property
+    def ordered_freely(self) -> bool:
+        """Whether there is more than the order in which they come."""
+        return getattr(self._source, "found", None) is not None or not isinstance(self._source, pieces.Stream)
 
     def each_read(self, visit: Callable[[str, Taken], Any], targets: bool = True) -> None:
         """Calls `visit` with the name of each part and what it says, in order, while the next one is read."""

@@ -24,7 +24,7 @@ Array = NDArray[Any]
 SAMPLE, PART, FINER = 5_000, 4, 5  # rows of the smallest sample; shares of the rows that samples have
 EACH = 8  # rows at least for each feature: of fewer, weights fit what is theirs alone
 WIDER = 8  # times as many rows as are copied for a look: of parts 512 MB
-STEPS, MORE = 6, 4  # on the first sample, and on each that follows
+STEPS, ENOUGH = 40, 0.05  # on a sample at most; until F - F* there is about half that share of F: no more can be told
 MISLED = 0.2  # of the fall of F on a sample that all rows do not see
 PATIENCE, DIAGONAL = 25, 6  # iterations without progress; where but a diagonal preconditions, Newton's method is better
 SOON, OFTEN = 8, 8  # iterations until what preconditions is built, and built again
@@ -118,10 +118,13 @@ class Sketch:
         for i, count in enumerate(size for size in samples(n, problem.m) if size <= WIDER * problem.data.most):
             part = problem.subsample(count)
             descent = self.on(part)
-            if i and descent.theta is self.theta and preconditioners.pays(part):
-                descent.sharpen(preconditioners.sharper(part, self.theta))
-            for _ in range(MORE if i else STEPS):
-                if descent.decrement < 1e-4 or not descent.step():
+            due = 0 if i and descent.theta is self.theta else OFTEN
+            for step in range(STEPS):
+                if step == due:
+                    due = max(OFTEN, 3 * due)
+                    if preconditioners.pays(part):
+                        descent.sharpen(preconditioners.sharper(part, descent.theta))
+                if descent.decrement < max(1e-4, ENOUGH * descent.value) or not descent.step():
                     break
             self.theta, self.before = descent.theta, descent.value
 

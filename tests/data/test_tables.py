@@ -1,5 +1,7 @@
 """Tables as parts: Parquet files, datasets, readers; lists without Python objects; nulls and columns by name."""
 
+import contextlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -233,6 +235,105 @@ def test_parquet_with_some_bytes_changed_is_read_or_refused(tmp_path_factory, da
     except PartError:
         return
     assert content(rows).shape == (rows.n, 4)
+
+
+# ---- text, and Feather
+
+
+def csv_of(X, y, **more):
+    rows = [",".join([*NAMES, "y", *more])]
+    rows += [",".join(map(repr, [*map(float, x), int(k), *(float(v[i]) for v in more.values())])) for i, (x, k) in
+             enumerate(zip(X, y, strict=True))]  # fmt: skip
+    return "\n".join(rows) + "\n"
+
+
+def test_text_in_pieces(X, y, rng, tmp_path, monkeypatch):
+    """Whatever its size, in several files, with names of the features; numbers are float64 everywhere."""
+    s = rng.random(N)
+    monkeypatch.setattr(tables, "TEXT", 1000)
+    X = X.astype("d")
+    X[:20, 2] = np.arange(20)  # looks like integers at first
+    halves = [slice(0, 30), slice(30, N)]
+    for i, at in enumerate(halves):
+        (tmp_path / f"{i}.csv").write_text(csv_of(X[at], y[at], w=s[at]).replace("e-", "E-"))
+    parts = Parts.from_csv(tmp_path, label="y", weight="w")
+    pieces = [piece.name for piece in parts]
+    assert len(pieces) > 4
+    assert pieces[0] == f"{tmp_path / '0.csv'}, from row 0 on"
+    rows = PartedRows(parts)
+    np.testing.assert_array_equal(content(rows), X)
+    assert (rows.x_dtype, rows.y.tolist(), rows.names) == ("d", y.tolist(), NAMES)
+    np.testing.assert_array_equal(rows.weight, s)
+    (tmp_path / "a.tsv").write_text(csv_of(X, y).replace(",", "\t"))
+    other = PartedRows(Parts.from_csv(tmp_path / "a.tsv", features=["d", "a"], label="y", delimiter="\t"))
+    np.testing.assert_array_equal(content(other), X[:, [3, 0]])
+    with pytest.raises(TypeError, match="come one after another"):
+        parts.listed()
+    np.testing.assert_array_equal(content(PartedRows(parts.cached(tmp_path))), X)
+
+
+def test_text_that_is_refused(X, y, tmp_path):
+    path, right = tmp_path / "a.csv", csv_of(X, y)
+    for text, message in (
+        ("", "a.csv: not a text file, or a damaged one: Empty CSV file"),
+        ("a,b,c,d\n" + right.split("\n", 1)[1], "a.csv: not a text file, or a damaged one: .*Expected 4 columns"),
+        (right.replace("a,b", "a,a"), "a.csv has columns of the same name: 'a'"),
+        (right.replace("y", "z"), "a.csv has no column 'y'; it has 'a', 'b', 'c', 'd', 'z'"),
+        (right + "1,,2,3,0\n", "a.csv, from row 0 on: column 'b' has 1 nulls, the first in row 50"),
+        (right + "1,2,inf,3,0\n", r"a.csv, from row 0 on: row 50 of X \(row 50 of all\) holds NaN"),
+        (right + "1,x,2,3,0\n", "column 'b' holds string, where numbers are expected"),
+        (right + "1,2,3,4\n", "a.csv: not a text file, or a damaged one: .*Expected 5 columns, got 4"),
+    ):
+        path.write_text(text)
+        with pytest.raises(PartError, match=message):
+            PartedRows(Parts.from_csv(path, label="y"))
+    path.write_text(right)
+    parts = Parts.from_csv(path, label="y")
+    rows = PartedRows(parts)
+    path.write_text(right + right.split("\n", 1)[1])
+    with pytest.raises(PartError, match=r"has 100 rows, where it had 50|more parts than in the first pass"):
+        content(rows)
+    path.unlink()
+    with pytest.raises(PartError, match=r"a.csv: .*No such file"):
+        content(rows)
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        Parts.from_csv(tmp_path / "b.csv")
+
+
+def test_feather(X, y, tmp_path):
+    from pyarrow import feather
+
+    for i, at in enumerate((slice(0, 30), slice(30, N))):
+        feather.write_feather(table_of(X[at], y[at]), tmp_path / f"{i}.feather")
+    rows = PartedRows(Parts.from_feather(tmp_path, label="y"))
+    np.testing.assert_array_equal(content(rows), X)
+    assert (rows.x_dtype, rows.y.tolist(), rows.names) == ("f", y.tolist(), NAMES)
+    feather.write_feather(pa.table({"x": listed(X, "fixed"), "y": y}), tmp_path / "lists.feather")
+    lists = Parts.from_feather(tmp_path / "lists.feather", features="x", label="y")
+    np.testing.assert_array_equal(content(PartedRows(lists)), X)
+    (tmp_path / "1.feather").write_bytes(b"junk")
+    with pytest.raises(PartError, match=r"1.feather: not a Feather file, or a damaged one"):
+        content(rows)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_text_and_feather_with_some_bytes_changed_are_read_or_refused(tmp_path_factory, data):
+    from pyarrow import feather
+
+    folder = tmp_path_factory.mktemp("damaged")
+    X, y = np.arange(40.0).reshape(10, 4), np.arange(10) % 2
+    name, make = data.draw(st.sampled_from([("a.csv", Parts.from_csv), ("a.feather", Parts.from_feather)]))
+    if name == "a.csv":
+        (folder / name).write_text(csv_of(X, y))
+    else:
+        feather.write_feather(table_of(X, y), folder / name)
+    content_ = bytearray((folder / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content_[data.draw(st.integers(0, len(content_) - 1))] = data.draw(st.integers(0, 255))
+    (folder / name).write_bytes(content_[: data.draw(st.integers(0, len(content_)))])
+    with contextlib.suppress(PartError):
+        assert np.isfinite(content(PartedRows(make(folder / name, label="y")))).all()
 
 
 def test_without_pyarrow_there_is_a_hint(monkeypatch):
