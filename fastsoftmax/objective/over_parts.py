@@ -1,6 +1,5 @@
 """The objective over rows in parts: each sum is that of the parts, added in their order."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +11,16 @@ from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import per_feature
 from fastsoftmax.data.parted_rows import PartedRows
 from fastsoftmax.data.targets import CheckedTargets
-from fastsoftmax.objective.base import Objective
+from fastsoftmax.objective.base import Curvature
 from fastsoftmax.objective.curvature import HELD, BlockCurvature
 from fastsoftmax.objective.softmax import SoftmaxObjective
+from fastsoftmax.objective.summed import SUMS, SummedCurvature, SummedObjective, buffers
+from fastsoftmax.objective.tree import FAN_IN, Tree
 
 Array = NDArray[Any]
 
 
-class ObjectiveOverParts(Objective):
+class ObjectiveOverParts(SummedObjective):
     """Sums over rows of which one part is computed with, and the next is read.
 
     Parameters
@@ -31,8 +32,6 @@ class ObjectiveOverParts(Objective):
         Of the computation.
     scale, shift : float or array-like of shape (m,)
     """
-
-    in_memory = False
 
     def __init__(
         self,
@@ -63,27 +62,35 @@ class ObjectiveOverParts(Objective):
 
         self.source.each(over)
 
-    def _collected(self, function: Callable[[SoftmaxObjective], Any]) -> list[Any]:
-        """What a function says of each part."""
+    def collected(self, name: str, *arguments: Any) -> list[Any]:
         results: list[Any] = []
-        self.each_part(lambda start, part: results.append(function(part)))
+        self.each_part(lambda start, part: results.append(getattr(part, name)(*arguments)))
         return results
 
-    # ---- passes over all rows
+    def summed(self, name: str, *arguments: Any) -> tuple[Any, ...]:
+        if name == "loss_gradient":
+            return self._loss_gradient(*arguments)
+        tree = Tree()
+        self.each_part(lambda start, part: tree.add(SUMS[name](part, *arguments)))
+        return tree.total()
 
-    def loss_gradient(
-        self, coef: Array, intercept: Array | None, factor: float = 1.0, out: tuple[Array, Array] | None = None
-    ) -> tuple[float, Array, Array]:
-        G, g = out or (np.zeros(coef.shape, self.dtype), np.zeros(self.c, self.dtype))
-        losses = self._collected(lambda part: part.loss_gradient(coef, intercept, factor, (G, g))[0])
-        return math.fsum(losses), G, g
+    def _loss_gradient(
+        self, coef: Array, intercept: Array | None, factor: float, double: bool
+    ) -> tuple[list[float], Array, Array]:
+        """As of `SUMS`; the parts of a sum add to the same arrays, which gives the same bits."""
+        tree, losses, out = Tree(), list[float](), list[tuple[Array, Array]]()
 
-    def evaluate(self, coef: Array, intercept: Array | None) -> tuple[float, NDArray[np.int64]]:
-        losses, predictions = zip(*self._collected(lambda part: part.evaluate(coef, intercept)), strict=True)
-        return math.fsum(losses), np.concatenate(predictions)
+        def add(start: int, part: SoftmaxObjective) -> None:
+            if not out:
+                out.append(buffers(part, coef, double))
+            losses.append(part.loss_gradient(coef, intercept, factor, out[0])[0])
+            if len(losses) % FAN_IN == 0:
+                tree.add(out.pop(), 1)
 
-    def predict(self, coef: Array, intercept: Array | None) -> NDArray[np.int64]:
-        return np.concatenate(self._collected(lambda part: part.predict(coef, intercept)))
+        self.each_part(add)
+        if out:
+            tree.add(out.pop(), 1)
+        return losses, *tree.total()
 
     def predict_proba(self, coef: Array, intercept: Array | None) -> Array:
         proba = np.empty((self.n, self.c), self.dtype)
@@ -97,33 +104,8 @@ class ObjectiveOverParts(Objective):
     def curvature(self, coef: Array, intercept: Array | None) -> "CurvatureOverParts":
         return CurvatureOverParts(self, coef, intercept)
 
-    # ---- what the data are like
-
-    def moments(self, center: Array | None = None) -> tuple[Array, Array]:
-        sums = self._collected(lambda part: part.moments(center))
-        first, second = sums[0]
-        for more in sums[1:]:
-            first, second = first + more[0], second + more[1]
-        return first, second
-
-    def largest(self, columns: Array) -> Array:
-        return np.asarray(np.max(self._collected(lambda part: part.largest(columns)), axis=0))
-
-    def lowest(self, weights: Array) -> float:
-        return float(min(self._collected(lambda part: part.lowest(weights))))
-
     def class_totals(self) -> NDArray[np.float64]:
         return self.targets.class_totals()
-
-    def class_sums(self) -> Any:
-        total: Any = None
-
-        def add(start: int, part: SoftmaxObjective) -> None:
-            nonlocal total
-            total = part.class_sums() if total is None else total + part.class_sums()
-
-        self.each_part(add)
-        return total
 
     def entropy(self) -> float:
         return self.targets.entropy()
@@ -141,7 +123,7 @@ class ObjectiveOverParts(Objective):
         return self._over(self.source.copied(index), self.targets.rows(index))
 
 
-class CurvatureOverParts(BlockCurvature):
+class CurvatureOverParts(SummedCurvature):
     """As its base. Probabilities are held where they take no more than those of rows in memory may.
 
     Parameters
@@ -156,14 +138,33 @@ class CurvatureOverParts(BlockCurvature):
         self.few = objective.n * objective.c * objective.dtype.itemsize <= HELD
         self.held: Array | None = None
 
-    def each_block(self, visit: Callable[[SoftmaxObjective, Array], object]) -> None:
+    def _each_part(self, visit: Callable[[Curvature], object]) -> None:
+        """Calls `visit` with the curvature of each part."""
         if self.few and self.held is None:  # only now: a fit that goes on may ask for none of it
             self.held = self.objective.predict_proba(self.coef, self.intercept)
 
         def over(start: int, part: SoftmaxObjective) -> None:
             if self.held is None:
-                part.curvature(self.coef, self.intercept).each_block(visit)
+                visit(part.curvature(self.coef, self.intercept))
             else:
-                visit(part, self.held[start : start + part.n])
+                visit(HeldCurvature(part, self.held[start : start + part.n]))
 
         self.objective.each_part(over)
+
+    def summed(self, name: str, *arguments: Any) -> tuple[Any, ...]:
+        tree = Tree()
+        self._each_part(lambda part: tree.add(SUMS[name](part, *arguments)))
+        return tree.total()
+
+    def each_block(self, visit: Callable[[SoftmaxObjective, Array], object]) -> None:
+        self._each_part(lambda part: part.each_block(visit))
+
+
+class HeldCurvature(BlockCurvature):
+    """Of rows in memory whose probabilities are known."""
+
+    def __init__(self, part: SoftmaxObjective, proba: Array) -> None:
+        self.part, self.proba = part, proba
+
+    def each_block(self, visit: Callable[[SoftmaxObjective, Array], object]) -> None:
+        visit(self.part, self.proba)

@@ -16,6 +16,8 @@ from fastsoftmax.objective import curvature
 from fastsoftmax.objective.base import Objective
 from fastsoftmax.objective.over_parts import ObjectiveOverParts
 from fastsoftmax.objective.softmax import SoftmaxObjective
+from fastsoftmax.objective.summed import SUMS
+from fastsoftmax.objective.tree import FAN_IN, Tree, joined
 
 CUTS = [0, 40, 41, 90]
 N, M, C = 90, 7, 4
@@ -133,3 +135,46 @@ def test_curvature(both, rng, held, monkeypatch):
 
 def test_nothing_of_the_seam_is_left_out():
     assert not inspect.isabstract(ObjectiveOverParts)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 16, 17, 65, 80])
+def test_sums_are_along_a_tree_of_eight(rng, count):
+    """As whoever has all parts at once would add them: groups of eight by index, left to right, level by level."""
+
+    def added(items):
+        while len(items) > 1:
+            items = [joined(items[k : k + FAN_IN]) for k in range(0, len(items), FAN_IN)]
+        return items[0]
+
+    items = [
+        ([k], rng.standard_normal(5) * 10.0 ** rng.integers(-9, 9), float(rng.standard_normal())) for k in range(count)
+    ]
+    copies, tree = [([*a], b.copy(), c) for a, b, c in items], Tree()
+    expected = added(items)
+    for item in copies:
+        tree.add(item)
+    found = tree.total()
+    assert (found[0], found[2]) == (list(range(count)), expected[2])
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert all(item[0] == [k] for k, item in enumerate(items))  # joined changes nothing that it was given
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize(("c", "m", "sparse"), [(3, 20, False), (250, 30, False), (4, 5000, True)])
+def test_parts_that_add_in_place_give_the_bits_of_the_tree(rng, double, c, m, sparse):
+    n, dtype = 19 * 12, np.float32
+    X = (
+        sp.random_array((n, m), density=0.01, format="csr", rng=rng).astype(dtype)
+        if sparse
+        else (rng.standard_normal((n, m)).astype(dtype))
+    )
+    objective = ObjectiveOverParts(
+        PartedRows(Parts([X[k : k + 12] for k in range(0, n, 12)]), False), as_targets(np.arange(n) % c, n, c, dtype),
+        None, 0.3,
+    )  # fmt: skip
+    coef = rng.standard_normal((c, m)).astype(dtype)
+    coef = np.asfortranarray(coef) if objective.by_feature else coef
+    intercept, tree = rng.standard_normal(c).astype(dtype), Tree()
+    objective.each_part(lambda start, part: tree.add(SUMS["loss_gradient"](part, coef, intercept, 1 / n, double)))
+    for one, other in zip(objective.summed("loss_gradient", coef, intercept, 1 / n, double), tree.total(), strict=True):
+        np.testing.assert_array_equal(one, other)
