@@ -31,9 +31,11 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     OSError
         If there is no such folder, or nothing may be written to it, or the path is a folder.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder: give the name of a file")
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"{target} is a device or a pipe, which a file would replace: give the name of a file")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such folder to write {target.name} to")
     if not os.access(target.parent, os.W_OK):
@@ -59,7 +61,7 @@ def save_array(path: str | os.PathLike[str], array: Array) -> None:
 def replace_with(path: str | os.PathLike[str], put: Callable[[BinaryIO], object]) -> None:
     """What `put` writes, under a temporary name that is renamed: in place of the file, or nothing."""
     check_folder(path)
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # what a link points to
     scratch = target.with_name(f"fastsoftmax.{secrets.token_hex(8)}")  # of a length that any name may have
     try:
         with open(scratch, "xb") as file:

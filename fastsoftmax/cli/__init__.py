@@ -17,7 +17,8 @@ DATA = """
 DATA is a file or a folder of files, of one kind:
   .csv, .tsv              text with a line of names, also .gz
   .parquet, .feather      tables: columns of numbers, or one of lists
-  .npy                    X*.npy, with labels in y*.npy beside them, or in --label FILE
+  .npy                    X*.npy, with labels in y*.npy beside them, or in --label FILE;
+                          of a folder X*test*.npy are rows to test
   .npz                    arrays X and y, or those that --features and --label name
   .svm, .svmlight         sparse rows, labels in front
   IDX                     a folder with the four files of MNIST, Fashion-MNIST, ...
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _results(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--test", metavar="DATA", help="rows to test on (default: those of an IDX folder)")
+    made.add_argument("--test", metavar="DATA", help="rows to test on (default: those that a folder has)")
     made.add_argument("--threads", type=int, help="number of threads (default: all cores)")
     made.add_argument("--save", metavar="FILE", help="write the model to FILE (safetensors)")
     made.add_argument(
@@ -66,7 +67,7 @@ def _results(made: argparse.ArgumentParser) -> None:
 def _fit(made: argparse.ArgumentParser) -> None:
     made.add_argument("data", metavar="DATA", help="see below")
     _data(made)
-    made.add_argument("--weight", metavar="NAME", help="the column of weights")
+    made.add_argument("--weight", metavar="NAME", help="the column, array or file of weights")
     made.add_argument("--C", type=float, help="inverse strength of the penalty (default: 1; of images, for X / 255)")
     made.add_argument(
         "--cv", type=int, nargs="?", const=5, metavar="K", help="choose C by K folds (default: 5) instead"

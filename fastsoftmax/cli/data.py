@@ -1,6 +1,7 @@
 """DATA on the command line: which rows a file or folder holds, by its ending, as arrays or parts."""
 
 import functools
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,43 +12,66 @@ ONE_BASED = "svmlight_one_based"  # in the settings of a model
 
 
 class Wanted(NamedTuple):
-    """Which columns, and what a model that is there already says of them."""
+    """Which columns were asked for, and what is known of them from a model, or from the rows of a fit."""
 
     label: str | None = None
     features: list[str] | None = None
     weight: str | None = None
-    names: list[str] | None = None  # of a model's features
-    m: int | None = None  # features of a model
+    known_label: str | None = None
+    known_features: list[str] | None = None
+    m: int | None = None  # features
     one_based: bool | None = None  # numbers of features in svmlight files
+    text: bool = False  # whether labels are
     labelled: bool = True  # whether labels are wanted
 
     @classmethod
     def by(cls, model: Any, args: Any, labelled: bool) -> "Wanted":
         """What was said, and what the model was trained on."""
-        names = None if model.feature_names is None else model.feature_names.tolist()
-        label = args.label or (model.settings.get("label") if labelled else None)
-        one_based = model.settings.get(ONE_BASED)
-        return cls(label, args.features, None, names, model.coef.shape[1], one_based, labelled)
+        settings, m = model.settings, model.coef.shape[1]
+        names = settings.get("features") if model.feature_names is None else model.feature_names.tolist()
+        text = model.classes.dtype.kind == "U"
+        label = settings.get("label") if labelled else None
+        return cls(args.label, args.features, None, label, names, m, settings.get(ONE_BASED), text, labelled)
+
+    def of_test(self, rows: Any, data: "Data") -> "Wanted":
+        """The same for rows to test, like those of a fit, whose weights do not matter."""
+        names = data.settings.get("features") if rows.names is None else rows.names
+        text = rows.y.dtype.kind in "OU"
+        return self._replace(
+            weight=None, known_label=self.label, known_features=names, m=rows.m, one_based=data.settings.get(ONE_BASED),
+            text=text,
+        )  # fmt: skip
 
     @property
-    def columns(self) -> dict[str, Any]:
-        """Of a table."""
-        return {"features": self.features or self.names, "label": self.label, "weight": self.weight}
+    def names(self) -> dict[str, Any]:
+        """Of the columns of a table."""
+        return {
+            "features": self.features or self.known_features,
+            "label": self.label or self.known_label,
+            "weight": self.weight,
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a model keeps of these names."""
+        kept = {"label": self.label, "features": self.features}
+        return {name: value for name, value in kept.items() if value is not None}
+
+    def refuse(self, file: Path, why: str, *names: str) -> None:
+        """Options that these files have no use for."""
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{file}: {why}: leave --{name} out")
 
 
 class Data(NamedTuple):
     """Rows to fit or to test."""
 
     parts: Any  # fs.Parts
+    settings: dict[str, Any]  # for a model to keep
     slow: bool = False  # to read: a fit is better off with a copy in .npy files
     images: bool = False  # pixels from 0 to 255
     test: Any = None  # fs.Parts, where the folder has rows to test
-    one_based: bool | None = None  # numbers of features in svmlight files
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """For the settings of a model."""
-        return {} if self.one_based is None else {ONE_BASED: self.one_based}
 
 
 def is_idx(path: Path) -> bool:
@@ -76,6 +100,7 @@ def read(source: str | Path | None, wanted: Wanted) -> Data:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if is_idx(path):
+        wanted.refuse(path, "IDX files are images and their labels", "label", "features", "weight")
         return _images(*datasets.load_idx(path)) if path.is_dir() else _unlabelled_images(path)
     ending, files = _files(path)
     return READERS[ending](files, wanted)
@@ -84,7 +109,7 @@ def read(source: str | Path | None, wanted: Wanted) -> Data:
 def _images(X: Any, y: Any, X_test: Any, y_test: Any) -> Data:
     from fastsoftmax.data.parts import Parts
 
-    return Data(Parts([(X, y)]), images=True, test=Parts([(X_test, y_test)]))
+    return Data(Parts([(X, y)]), {}, images=True, test=Parts([(X_test, y_test)]))
 
 
 def _unlabelled_images(path: Path) -> Data:
@@ -92,7 +117,7 @@ def _unlabelled_images(path: Path) -> Data:
     from fastsoftmax.datasets.idx import read_idx
 
     images = read_idx(path, 3)
-    return Data(Parts([images.reshape(len(images), -1)]), images=True)
+    return Data(Parts([images.reshape(len(images), -1)]), {}, images=True)
 
 
 def _ending(path: Path) -> str:
@@ -118,25 +143,30 @@ def _files(path: Path) -> tuple[str, list[Path]]:
 
 
 def _npy(files: list[Path], wanted: Wanted) -> Data:
-    """X*.npy, with the labels in y*.npy beside them, or in the file that --label names."""
-    from fastsoftmax.data.parts import Parts
-
-    if wanted.features is not None:
-        raise ValueError(f"{files[0]}: an array has no names of columns, so --features cannot choose among them")
-    rows = [file for file in files if file.name[0] not in "yY"] if len(files) > 1 else files
+    """X*.npy, with the labels in y*.npy beside them, or in the file that --label names; so for weights."""
+    wanted.refuse(files[0], "an array has no names of columns", "features")
+    rows = files if len(files) == 1 else [file for file in files if file.name[0] in "xX"]
     if not rows:
         raise ValueError(f"{files[0].parent}: files of X are expected to begin with X, got {files[0].name} and others")
-    if not wanted.labelled:
-        return Data(Parts.from_npy(rows))
-    if wanted.label is not None and (Path(wanted.label).exists() or wanted.label.endswith(".npy")):
-        return Data(Parts.from_npy(rows, wanted.label))
-    partners = [_partner(file) for file in rows]
-    if all(partner.exists() for partner in partners):
-        return Data(Parts.from_npy(rows, partners))
-    if wanted.label is not None:
-        missing = next(partner for partner in partners if not partner.exists())
-        raise FileNotFoundError(f"{missing}: no such file of labels for {rows[0].name}; or give one with --label FILE")
-    return Data(Parts.from_npy(rows))
+    test = [file for file in rows if "test" in file.stem.lower()]
+    if len(test) == len(rows) or not wanted.labelled or wanted.label is not None or wanted.weight is not None:
+        return Data(_arrays(rows, wanted), {})
+    train = [file for file in rows if file not in test]
+    return Data(_arrays(train, wanted), {}, test=_arrays(test, wanted) if test else None)
+
+
+def _arrays(rows: list[Path], wanted: Wanted) -> Any:
+    from fastsoftmax.data.parts import Parts
+
+    for name in ("label", "weight"):
+        given = getattr(wanted, name)
+        if given is not None and not Path(given).exists():
+            raise FileNotFoundError(f"{given}: no such file: --{name} names one where {rows[0].name} is X")
+    labels: Any = wanted.label
+    if labels is None and wanted.labelled:
+        partners = [_partner(file) for file in rows]
+        labels = partners if all(partner.exists() for partner in partners) else None
+    return Parts.from_npy(rows, labels, wanted.weight)
 
 
 def _partner(file: Path) -> Path:
@@ -147,8 +177,12 @@ def _partner(file: Path) -> Path:
 def _npz(files: list[Path], wanted: Wanted) -> Data:
     """Arrays by name in each file: X and y, or what --features and --label name."""
     from fastsoftmax.data.parts import Parts
+    from fastsoftmax.data.pieces import Made
 
-    return Data(Parts([functools.partial(_archive, file, wanted) for file in files]), slow=True)
+    if wanted.features is not None and len(wanted.features) > 1:
+        raise ValueError(f"{files[0]}: --features names the array that is X, one, got {wanted.features}")
+    pieces = [Made(str(file), functools.partial(_archive, file, wanted)) for file in files]
+    return Data(Parts.of(pieces), wanted.settings, slow=True)
 
 
 def _archive(file: Path, wanted: Wanted) -> tuple[Any, ...]:
@@ -158,23 +192,22 @@ def _archive(file: Path, wanted: Wanted) -> tuple[Any, ...]:
 
     from fastsoftmax.data.pieces import PartError
 
-    named = wanted.features
-    if named is not None and len(named) > 1:
-        raise ValueError(f"{file}: --features names the array that is X, one, got {named}")
+    usual = X_NAMES if wanted.known_features is None or len(wanted.known_features) > 1 else wanted.known_features
+    known = Y_NAMES if wanted.known_label is None else (wanted.known_label, *Y_NAMES)
+    label = None if wanted.label is None else [wanted.label]
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            X = arrays[_chosen(file, arrays, named, X_NAMES, "--features")]
-            label = None if wanted.label is None else [wanted.label]
-            if not wanted.labelled or (label is None and not {*Y_NAMES} & {*arrays.files}):
+            X = arrays[_chosen(arrays, wanted.features, (*usual, *X_NAMES), "--features")]
+            if not wanted.labelled or (label is None and not {*known} & {*arrays.files}):
                 return (X,)
-            y = arrays[_chosen(file, arrays, label, Y_NAMES, "--label")]
+            y = arrays[_chosen(arrays, label, known, "--label")]
             return X, y, *([arrays[wanted.weight]] if wanted.weight else [])
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise PartError(f"{file}: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+        raise PartError(f"{file}: {str(error).strip(chr(39) + chr(34))}") from error
 
 
-def _chosen(file: Path, arrays: Any, named: Iterable[str] | None, usual: Iterable[str], option: str) -> str:
-    names = list(usual if named is None else named)
+def _chosen(arrays: Any, named: Iterable[str] | None, usual: Iterable[str], option: str) -> str:
+    names = list(dict.fromkeys(usual if named is None else named))
     for name in names:
         if name in arrays.files:
             return name
@@ -187,20 +220,21 @@ def _chosen(file: Path, arrays: Any, named: Iterable[str] | None, usual: Iterabl
 def _parquet(files: list[Path], wanted: Wanted) -> Data:
     from fastsoftmax.data.parts import Parts
 
-    return Data(Parts.from_parquet(files, **wanted.columns), True)
+    return Data(Parts.from_parquet(files, **wanted.names), wanted.settings, slow=True)
 
 
 def _feather(files: list[Path], wanted: Wanted) -> Data:
     from fastsoftmax.data.parts import Parts
 
-    return Data(Parts.from_feather(files, **wanted.columns), True)
+    return Data(Parts.from_feather(files, **wanted.names), wanted.settings, slow=True)
 
 
 def _text(files: list[Path], wanted: Wanted) -> Data:
     from fastsoftmax.data.parts import Parts
 
-    mark = "\t" if _ending(files[0]) == ".tsv" else ","
-    return Data(Parts.from_csv(files, delimiter=mark, **wanted.columns), True)
+    mark, label = "\t" if _ending(files[0]) == ".tsv" else ",", wanted.names["label"]
+    text = [label] if wanted.text and label is not None else []
+    return Data(Parts.from_csv(files, delimiter=mark, text=text, **wanted.names), wanted.settings, slow=True)
 
 
 # ---- svmlight
@@ -210,13 +244,14 @@ def _svmlight(files: list[Path], wanted: Wanted) -> Data:
     """Sparse rows, all in memory; labels are in the files."""
     from fastsoftmax.data.parts import Parts
 
+    wanted.refuse(files[0], "svmlight files have labels in front, and no names", "label", "features", "weight")
     read = [_sparse(file) for file in files]
     one_based = wanted.one_based
     if one_based is None:  # as all are, but for a feature 0
         one_based = not any((X.indices == 0).any() for X, _ in read)
     m = max(X.shape[1] for X, _ in read) - one_based if wanted.m is None else wanted.m
     parts = [(_shaped(file, X, m, one_based), y) for file, (X, y) in zip(files, read, strict=True)]
-    return Data(Parts(parts), one_based=bool(one_based))
+    return Data(Parts(parts), {ONE_BASED: bool(one_based)})
 
 
 def _sparse(file: Path) -> tuple[Any, Any]:
@@ -225,7 +260,7 @@ def _sparse(file: Path) -> tuple[Any, Any]:
 
     try:
         X, y = load_svmlight_file(str(file), zero_based=True)
-    except (ValueError, OverflowError, EOFError) as error:
+    except (ValueError, OverflowError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{file}: not an svmlight file, or a damaged one: {error}") from error
     if not len(y):
         raise ValueError(f"{file}: no rows")

@@ -1,12 +1,11 @@
 """`fastsoftmax fit`: the optimum of rows in files, which may be larger than memory, with a proof."""
 
 import argparse
-import json
 import time
 from typing import Any
 
 from fastsoftmax.cli.data import Data, Wanted, read
-from fastsoftmax.cli.report import Progress, peak_memory, print_report, tested
+from fastsoftmax.cli.report import Progress, peak_memory, print_json, print_report, rows_of, tested
 
 PIXELS = 1 / 255
 
@@ -40,7 +39,6 @@ def _estimator(args: argparse.Namespace, data: Data) -> Any:
 
 def fit(args: argparse.Namespace) -> int:
     start = time.perf_counter()
-    from fastsoftmax.data.parted_rows import PartedRows
     from fastsoftmax.files import check_folder
 
     for path in (args.save, args.checkpoint):
@@ -49,26 +47,23 @@ def fit(args: argparse.Namespace) -> int:
     wanted = Wanted(args.label, args.features, args.weight)
     data = read(args.data, wanted)
     estimator = _estimator(args, data)
-    rows = PartedRows(data.parts.cached(args.cache) if data.slow else data.parts)
-    if rows.y is None:
-        names = "" if rows.names is None else f" among the columns {', '.join(rows.names[:20])}"
-        raise ValueError(f"{args.data}: no labels: name them with --label{names}")
+    rows = rows_of(data, args)
     test = data.test
     if args.test is not None:  # now: nobody wants to wait for a fit, and then read of a typing error
-        test = read(args.test, wanted._replace(m=rows.m, one_based=data.one_based, names=rows.names)).parts
+        test = read(args.test, wanted.of_test(rows, data)).parts
     began = time.perf_counter()
     with Progress(rows, args.quiet or args.json):
         estimator.fit(rows, **({} if args.cv is not None else {"checkpoint": args.checkpoint}))
     ended = time.perf_counter()
     model = estimator.to_model()
-    model.settings |= {"label": args.label, **data.facts}
+    model.settings |= data.settings
     if args.save:
         model.save(args.save)
     report = {} if test is None else tested(model, test)
     result = report | _facts(estimator, rows, data, args) | {"sha256": model.sha256(), "memory_mb": peak_memory()}
     result["seconds"] = {"read": began - start, "fit": ended - began, "test": time.perf_counter() - ended}
     if args.json:
-        print(json.dumps(result, indent=2))
+        print_json(result)
     else:
         _print(result)
     return 0
@@ -88,7 +83,7 @@ def _facts(estimator: Any, rows: Any, data: Data, args: argparse.Namespace) -> d
         "C": chosen,
         "duality_gap": float(estimator.duality_gap_),
         "optimality": float(estimator.optimality_),
-        "objective": float(getattr(estimator, "objective_", float("nan"))),
+        "objective": getattr(estimator, "objective_", None),  # of the fit after a cross-validation it is not known
         "iterations": int(estimator.n_iter_.sum()),
         "converged": bool(estimator.converged_),
         "passes": rows.pace.rows / rows.n,
@@ -97,9 +92,10 @@ def _facts(estimator: Any, rows: Any, data: Data, args: argparse.Namespace) -> d
 
 def _print(result: dict[str, Any]) -> None:
     print("{rows} rows, {features} features, {classes} classes, C = {C:.4g}".format(**result))
+    value = "F" if result["objective"] is None else f"F {result['objective']:.6f},"
     print(
-        "F {objective:.6f}, at most {duality_gap:.2g} above the optimum; {iterations} iterations, {passes:.1f} passes "
-        "over the rows".format(**result)
+        "{value} at most {duality_gap:.2g} above the optimum; {iterations} iterations, {passes:.1f} passes over the "
+        "rows".format(value=value, **result)
     )
     if "test_accuracy" in result:
         print_report(result)

@@ -1,6 +1,8 @@
 """What commands print: how good a model is, how far a fit is, and what it took."""
 
+import json
 import logging
+import math
 import sys
 import time
 from typing import Any
@@ -34,6 +36,7 @@ class Tally:
 
         model, classes = self.model, self.model.classes
         check_names(model.feature_names, X, type(model).__name__)
+        finite(name, X)
         design, y = as_design(X), self._labels(name, y)
         if design.m != model.coef.shape[1]:
             raise ValueError(f"the model has {model.coef.shape[1]} features, {name} has {design.m}")
@@ -73,6 +76,8 @@ class Tally:
         import numpy as np
 
         classes = self.model.classes
+        if not self.rows and not self.unknown:
+            raise ValueError("there are no rows to test")
         if not self.rows:
             known = f"{classes.tolist()}" if len(classes) <= MANY else f"{classes[:5].tolist()} and so on"
             raise ValueError(f"the model knows none of the test labels: its classes are {known}")
@@ -103,6 +108,37 @@ def tested(model: Any, parts: Any) -> dict[str, Any]:
     tally = Tally(model)
     parts.each_read(lambda name, taken: tally.add(name, taken.X, taken.y))
     return tally.result()
+
+
+def finite(name: str, X: Any) -> None:
+    """That a part holds no NaN and no infinity."""
+    from fastsoftmax.data.layouts import as_design
+
+    row = as_design(X).row_not_finite()
+    if row is not None:
+        raise ValueError(f"{name}: row {row} of X holds NaN or infinity")
+
+
+def rows_of(data: Any, args: Any) -> Any:
+    """The rows of DATA, checked in a first pass, which also copies what is slow to read."""
+    from fastsoftmax.data.parted_rows import PartedRows
+
+    rows = PartedRows(data.parts.cached(args.cache) if data.slow else data.parts)
+    if rows.y is None:
+        names = "" if rows.names is None else f" among the columns {', '.join(rows.names[:20])}"
+        raise ValueError(f"{args.data}: no labels: name them with --label{names}")
+    return rows
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """One object; what is no number is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(plain(result), indent=2, allow_nan=False))
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -136,7 +172,7 @@ class Progress(logging.Handler):
 
     def __enter__(self) -> "Progress":
         if not self.quiet:
-            self.level = self.logger.level
+            self.before = self.logger.level
             self.logger.addHandler(self)
             self.logger.setLevel(logging.INFO)
         return self
@@ -144,7 +180,7 @@ class Progress(logging.Handler):
     def __exit__(self, *error: object) -> None:
         if not self.quiet:
             self.logger.removeHandler(self)
-            self.logger.setLevel(self.level)
+            self.logger.setLevel(self.before)
             if self.width:
                 print("\r" + " " * self.width + "\r", end="", file=sys.stderr, flush=True)
 

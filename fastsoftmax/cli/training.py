@@ -1,14 +1,13 @@
 """`fastsoftmax train`: mini-batch descent, on MNIST by default."""
 
 import argparse
-import json
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from fastsoftmax.cli.data import Data, Wanted, read
-from fastsoftmax.cli.report import START, print_report, tested
+from fastsoftmax.cli.report import START, print_json, print_report, rows_of, tested
 
 PIXELS = 1 / 255
 
@@ -90,9 +89,9 @@ def train(args: argparse.Namespace) -> int:
     )  # fmt: skip
     imported = time.perf_counter()
     data: Data = loading.result()
-    test = data.test if args.test is None else read(args.test, wanted._replace(one_based=data.one_based)).parts
     loaded = time.perf_counter()
-    parts = data.parts.cached(args.cache) if data.slow else data.parts
+    rows = rows_of(data, args)
+    test = data.test if args.test is None else read(args.test, wanted.of_test(rows, data)).parts
     if data.images:
         _compile(trainer, data)
     elif args.scale is None:
@@ -100,8 +99,8 @@ def train(args: argparse.Namespace) -> int:
     compiled = time.perf_counter()
 
     callbacks = [] if args.quiet or args.json else [lambda record: _print_epoch(record, args.epochs)]
-    model = trainer.fit(parts, callbacks=callbacks, checkpoint=args.checkpoint)
-    model.settings |= {"label": args.label, **data.facts}
+    model = trainer.fit(rows, callbacks=callbacks, checkpoint=args.checkpoint)
+    model.settings |= data.settings
     if args.save:
         model.save(args.save)
     trained = time.perf_counter()
@@ -116,17 +115,16 @@ def train(args: argparse.Namespace) -> int:
         "test": done - trained,
     }
     spent = sum(record["seconds"] for record in trainer.history)
-    rows = trainer.history[-1]["examples_per_second"] * trainer.history[-1]["seconds"] if trainer.history else 0.0
     result = report | {
         "train_loss": trainer.history[-1]["loss"] if trainer.history else None,
         "epochs": len(trainer.history),
-        "examples_per_second": rows * len(trainer.history) / spent if spent else 0.0,
+        "examples_per_second": rows.n * len(trainer.history) / spent if spent else 0.0,
         "seconds": seconds,
         "sha256": model.sha256(),
         "stopped": trainer.stopped,
     }
     if args.json:
-        print(json.dumps(result, indent=2))
+        print_json(result)
     else:
         _print_training(result)
     return 130 if trainer.stopped == "interrupted" else 0

@@ -1,12 +1,26 @@
 """The next part is read by a thread while the last one is computed with; never more than two are in memory."""
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 QUICK = 2e-3  # seconds a part: a thread for each costs 0.1 to 1 ms
+LAST = (
+    10.0  # seconds that Python waits in the end for readers: one inside a library that is taken down ends in an abort
+)
+_readers: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+
+
+@atexit.register
+def _await_readers() -> None:
+    """Nobody else waits for those that an error, or Ctrl-C, left behind."""
+    until = time.monotonic() + LAST
+    for reader in list(_readers):
+        reader.join(max(0.0, until - time.monotonic()))
 
 
 class _Next(Generic[T]):
@@ -15,7 +29,9 @@ class _Next(Generic[T]):
     def __init__(self, items: Iterator[T]) -> None:
         self.items, self.found, self.done = items, list[T](), threading.Event()
         self.error: BaseException | None = None
-        threading.Thread(target=self._read, name="fastsoftmax reader", daemon=True).start()
+        reader = threading.Thread(target=self._read, name="fastsoftmax reader", daemon=True)
+        _readers.add(reader)
+        reader.start()
 
     def _read(self) -> None:
         try:

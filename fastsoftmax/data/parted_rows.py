@@ -286,7 +286,7 @@ class PartedRows:
         row = design.row_not_finite() if isinstance(piece, Made) else None  # which may not be what it was
         if row is not None:
             raise PartError(f"{piece.name}: row {row} of X holds NaN or infinity, which it did not before")
-        if piece.at_hand and self.in_place[i] and not touch:
+        if facts.sparse and piece.at_hand and self.in_place[i] and not touch:  # whose checks take a look at all of it
             self._at_hand[i] = taken.X, design
         return design
 

@@ -55,7 +55,8 @@ class Parts:
         self._check_any()
 
     @classmethod
-    def _of(cls, source: Any) -> "Parts":
+    def of(cls, source: Any) -> "Parts":
+        """Of pieces, or a stream of them, that are made already."""
         self = object.__new__(cls)
         self._source = source
         self._check_any()
@@ -115,7 +116,7 @@ class Parts:
         >>> fs.SoftmaxRegression(C=100).fit(parts).predict(np.eye(4)).tolist()
         [0, 1, 2, 3]
         """
-        return cls._of(pieces.npy_pieces(X, y, weight, dtype))
+        return cls.of(pieces.npy_pieces(X, y, weight, dtype))
 
     @classmethod
     def from_slices(cls, X: Any, y: Any = None, weight: Any = None, *, rows: int | None = None) -> "Parts":
@@ -140,7 +141,7 @@ class Parts:
         >>> len(fs.Parts.from_slices(np.ones((10, 2)), np.arange(10) % 2, rows=4))
         3
         """
-        return cls._of(pieces.slices(X, y, weight, rows))
+        return cls.of(pieces.slices(X, y, weight, rows))
 
     @classmethod
     def from_parquet(
@@ -173,7 +174,7 @@ class Parts:
         """
         from fastsoftmax.data import tables
 
-        return cls._of(tables.parquet_pieces(paths, features, label, weight))
+        return cls.of(tables.parquet_pieces(paths, features, label, weight))
 
     @classmethod
     def from_arrow(
@@ -199,7 +200,7 @@ class Parts:
         """
         from fastsoftmax.data import tables
 
-        return cls._of(tables.arrow_pieces(source, features, label, weight))
+        return cls.of(tables.arrow_pieces(source, features, label, weight))
 
     @classmethod
     def from_feather(
@@ -227,7 +228,7 @@ class Parts:
         """
         from fastsoftmax.data import tables
 
-        return cls._of(tables.feather_pieces(paths, features, label, weight))
+        return cls.of(tables.feather_pieces(paths, features, label, weight))
 
     @classmethod
     def from_csv(
@@ -238,6 +239,7 @@ class Parts:
         label: str | None = None,
         weight: str | None = None,
         delimiter: str = ",",
+        text: Sequence[str] = (),
     ) -> "Parts":
         """Of text files with a line of names, read with pyarrow in pieces of 16 MB; .gz files too.
 
@@ -251,6 +253,8 @@ class Parts:
         features, label, weight
             As for `from_parquet`, but that lists are not known to text.
         delimiter : str, default ","
+        text : sequence of str, default ()
+            Columns that are text, whatever they look like, as a label "007" may be.
 
         Returns
         -------
@@ -265,7 +269,7 @@ class Parts:
         """
         from fastsoftmax.data import tables
 
-        return cls._of(tables.csv_pieces(paths, features, label, weight, delimiter))
+        return cls.of(tables.csv_pieces(paths, features, label, weight, delimiter, text))
 
     def cached(self, folder: str | os.PathLike[str] | None = None) -> "Parts":
         """The same parts, which are read once: X goes to .npy files, which are mapped from then on.
@@ -295,7 +299,7 @@ class Parts:
         >>> fs.SoftmaxRegression(C=100).fit(slow.cached()).predict(np.eye(3)).tolist()
         [0, 1, 2]
         """
-        return Parts._of(caching.cached(self, folder))
+        return Parts.of(caching.cached(self, folder))
 
     def __len__(self) -> int:
         if isinstance(self._source, pieces.Stream):
@@ -308,8 +312,8 @@ class Parts:
             return NotImplemented
         sources = self._source, other._source
         if any(isinstance(source, pieces.Stream) for source in sources):
-            return Parts._of(pieces.Chain(sources))
-        return Parts._of([*self, *other])
+            return Parts.of(pieces.Chain(sources))
+        return Parts.of([*self, *other])
 
     def __repr__(self) -> str:
         if isinstance(self._source, caching.CachedStream):
@@ -334,7 +338,7 @@ class Parts:
         if not self.ordered_freely:
             raise TypeError(
                 "these parts come one after another, and cannot be read in another order: give a list of parts, or "
-                "parts.cached(), which writes X to files"
+                "cache all of them, as by parts.cached() or (one + other).cached(), which writes X to files"
             )
         return list(self._source)
 

@@ -3,6 +3,8 @@
 import itertools
 import os
 import re
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -101,9 +103,31 @@ class Slice:
         return isinstance(self.taken.X, np.ndarray)
 
     def read(self, targets: bool) -> Taken:
-        X, y, weight = (None if part is None else part[self.at] for part in self.taken)
-        X, y, weight = (part if part is None else as_it_is(part) for part in (X, y, weight))
-        return Taken(X, y, weight) if targets else Taken(X)
+        given = self.taken if targets else self.taken[:1]
+        return Taken(*(None if part is None else as_it_is(part[self.at]) for part in given))
+
+
+class Mapped:
+    """Which files are mapped: those that were used last, for each takes a descriptor of the process."""
+
+    MOST = 128
+
+    def __init__(self) -> None:
+        self.files: dict[int, weakref.ref[NpyFile]] = {}
+        self.lock = threading.Lock()
+
+    def use(self, file: "NpyFile") -> None:
+        """It was used just now."""
+        with self.lock:
+            self.files.pop(id(file), None)
+            self.files[id(file)] = weakref.ref(file)
+            while len(self.files) > self.MOST:
+                oldest = self.files.pop(next(iter(self.files)))()
+                if oldest is not None:
+                    oldest.mapped = None
+
+
+_mapped = Mapped()
 
 
 class NpyFile:
@@ -119,18 +143,23 @@ class NpyFile:
         try:
             found = self.path.stat()
             facts = found.st_ino, found.st_size, found.st_mtime_ns
-            if self.mapped is not None and facts == self.seen:
-                return self.mapped
+            mapped = self.mapped
+            if mapped is not None and facts == self.seen:
+                _mapped.use(self)
+                return mapped
             array = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except OSError as error:
             raise PartError(f"{self.path}: {error.strerror or error}") from error
         except Exception as error:  # another format, objects, too short; of headers also SyntaxError
             raise PartError(f"{self.path}: not a .npy file of numbers, or a damaged one: {error}") from error
-        if self.seen is not None:
+        if self.seen is not None and facts != self.seen:
             raise PartError(f"{self.path}: the file has changed since it was first read")
         if not isinstance(array, np.ndarray):
             raise PartError(f"{self.path}: expected one array, as np.save writes it, got {type(array).__name__}")
+        if not array.ndim:
+            raise PartError(f"{self.path}: expected rows, got a single number")
         self.seen, self.mapped = facts, self._viewed(array)
+        _mapped.use(self)
         return self.mapped
 
     def _viewed(self, array: Array) -> Array:

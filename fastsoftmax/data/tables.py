@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Columns:
                 f"{name} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, known))}"
             )
         features = self.features or [column for column in known if column not in (self.label, self.weight)]
-        twice = sorted({column for column in features if known.count(column) > 1})
+        twice = sorted({column for column in [*features, *self.names] if known.count(column) > 1})
         if twice:
             raise PartError(f"{name} has columns of the same name: {', '.join(map(repr, twice))}")
         if not features:
@@ -191,9 +191,13 @@ def _unlabelled(columns: Columns, targets: bool) -> Columns:
 def parquet_pieces(paths: Any, features: Any, label: str | None, weight: str | None) -> list[ParquetPart]:
     """As `Parts.from_parquet` says."""
     pa, columns, pieces = _pyarrow(), Columns(features, label, weight), list[ParquetPart]()
+    first: list[str] = []
     for path in files(paths, ".parquet"):
         with _opened(path), pa.parquet.ParquetFile(path) as file:
-            columns.of(str(path), file.schema_arrow.names)
+            found = columns.of(str(path), file.schema_arrow.names)
+            first = first or found
+            if sorted(found) != sorted(first):
+                raise PartError(f"{path} has other columns than the first file: {sorted({*found} ^ {*first})}")
             metadata = file.metadata
             groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         cuts, size = [0], 0
@@ -202,9 +206,10 @@ def parquet_pieces(paths: Any, features: Any, label: str | None, weight: str | N
                 cuts, size = [*cuts, i], 0
             size += group.total_byte_size
         cuts.append(len(groups))
-        for first, last in itertools.pairwise(cuts):
-            rows = sum(group.num_rows for group in groups[first:last])
-            pieces.append(ParquetPart(path, columns, list(range(first, last)), rows, len(cuts) == 2))
+        own = Columns(first, label, weight)  # in the order that the first file has
+        for start, stop in itertools.pairwise(cuts):
+            rows = sum(group.num_rows for group in groups[start:stop])
+            pieces.append(ParquetPart(path, own, list(range(start, stop)), rows, len(cuts) == 2))
     return pieces
 
 
@@ -277,17 +282,19 @@ def _feather(path: Path) -> Any:
 
 def feather_pieces(paths: Any, features: Any, label: str | None, weight: str | None) -> list[TablePart]:
     """As `Parts.from_feather` says."""
-    _pyarrow()
-    columns = Columns(features, label, weight)
-    return [TablePart(str(path), functools.partial(_feather, path), columns) for path in files(paths, ".feather")]
+    pa, columns, paths = _pyarrow(), Columns(features, label, weight), files(paths, ".feather")
+    with _opened(paths[0], "a Feather"), pa.ipc.open_file(paths[0]) as file:
+        columns.of(str(paths[0]), file.schema.names)
+    return [TablePart(str(path), functools.partial(_feather, path), columns) for path in paths]
 
 
 class TextFiles(Stream):
     """Text with a line of names, a part of which is a piece of a file."""
 
-    def __init__(self, paths: list[Path], columns: Columns, delimiter: str) -> None:
-        self.paths, self.columns, self.delimiter = paths, columns, delimiter
+    def __init__(self, paths: list[Path], columns: Columns, delimiter: str, text: Sequence[str]) -> None:
+        self.paths, self.columns, self.delimiter, self.text = paths, columns, delimiter, text
         self.types: dict[str, Any] | None = None
+        self._look(paths[0])
 
     def _reader(self, path: Path) -> Any:
         from pyarrow import csv
@@ -296,11 +303,13 @@ class TextFiles(Stream):
             path,
             read_options=csv.ReadOptions(block_size=TEXT),
             parse_options=csv.ParseOptions(delimiter=self.delimiter),
-            convert_options=csv.ConvertOptions(column_types=self.types, include_columns=self._wanted()),
+            convert_options=csv.ConvertOptions(
+                column_types=self.types,
+                include_columns=None if self.types is None else list(self.types),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
         )
-
-    def _wanted(self) -> list[str] | None:
-        return None if self.types is None else list(self.types)
 
     def _look(self, path: Path) -> None:
         """Which columns there are: numbers become float64, whatever the first of them are."""
@@ -313,14 +322,11 @@ class TextFiles(Stream):
             kind = types[name]
             if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
                 types[name] = pa.float64()
-        self.types = types
+        self.types = types | {name: pa.string() for name in self.text if name in types}
 
     def __iter__(self) -> Iterator[TablePart]:
         pa = _pyarrow()
         for path in self.paths:
-            if self.types is None:
-                self._look(path)
-            assert self.types is not None
             row = 0
             with _opened(path, "a text"), self._reader(path) as reader:
                 while True:
@@ -333,7 +339,9 @@ class TextFiles(Stream):
                     row += batch.num_rows
 
 
-def csv_pieces(paths: Any, features: Any, label: str | None, weight: str | None, delimiter: str) -> TextFiles:
+def csv_pieces(
+    paths: Any, features: Any, label: str | None, weight: str | None, delimiter: str, text: Sequence[str]
+) -> TextFiles:
     """As `Parts.from_csv` says."""
     _pyarrow()
-    return TextFiles(files(paths, ".csv"), Columns(features, label, weight), delimiter)
+    return TextFiles(files(paths, ".csv"), Columns(features, label, weight), delimiter, text)

@@ -13,6 +13,7 @@ from fastsoftmax import files
 from fastsoftmax.files import CheckpointError
 
 FORMAT, VERSION = "fastsoftmax.checkpoint", "1"
+LONG = 100  # characters that a message says of a setting
 ENDS = ("", "epochs", "early_stopping", "callback")
 Array = NDArray[Any]
 
@@ -88,7 +89,7 @@ class Checkpoint:
         both = sorted({*theirs, *self.settings})
         differ = [k for k in both if json.dumps(theirs.get(k)) != json.dumps(self.settings.get(k))]  # 1 is not True
         if differ:
-            what = ", ".join(f"{k} ({theirs.get(k)!r}, now {self.settings.get(k)!r})" for k in differ)
+            what = ", ".join(k + _change(theirs.get(k), self.settings.get(k)) for k in differ)
             raise CheckpointError(f"{self.path}: a checkpoint of another run, which had other {what}; delete it")
 
     def _check(self, state: State, weights: dict[str, Array]) -> None:
@@ -107,6 +108,12 @@ class Checkpoint:
             raise ValueError("its history is none of this run")
         if not all(type(number) is int for number in (state.best, state.waited)) or state.stopped not in ENDS:
             raise TypeError("it does not say how far it came")
+
+
+def _change(before: Any, now: Any) -> str:
+    """From what to what, unless that is long, as digests are."""
+    text = f" ({before!r}, now {now!r})"
+    return text if len(text) <= LONG else ""
 
 
 def _under(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -138,12 +138,12 @@ class InParts:
 
     def prepared(self, rows: Array, batch: int) -> SoftmaxObjective:
         self.chosen, self.numbers, self.batch = self.rows.rows(rows), rows, batch
-        self.most = int(self.budget / 2 / max(1.0, self.rows.bytes))
+        self.most = int(self.budget / 2 / max(1.0, self.rows.bytes)) - (batch - 1)  # which may be carried over
         if batch > self.most:
             raise ValueError(
-                f"a batch of {batch} rows takes {batch * self.rows.bytes / 1e6:.3g} MB, which must be at most half of "
-                f"shuffle_bytes={self.budget}: increase it, or choose smaller batches (one of optimizer='gd' is of all "
-                "rows: SoftmaxRegression takes them from parts)"
+                f"a batch of {batch} rows takes {batch * self.rows.bytes / 1e6:.3g} MB, which must be at most a "
+                f"quarter of shuffle_bytes={self.budget}: increase it, or choose smaller batches (one of "
+                "optimizer='gd' is of all rows: SoftmaxRegression takes them from parts)"
             )
         self.spans = self._cut()
         first = self._gathered(np.arange(1), None)

@@ -100,7 +100,8 @@ class Trainer:
     in randomness: rows of a span come in one window in each epoch. Where files are sorted, a window of some thousand
     spans is nearly like all rows, and accuracy does not suffer; one of a few whole parts, as of sorted Parquet files,
     is not: use `Parts.cached`. Batches go on across windows; without `shuffle`, rows come in their order, and weights
-    have the bytes that they have in memory.
+    have the bytes that they have in memory; where steps touch only the features of a batch, see below, they have them
+    but for rounding.
 
     Where X is sparse and has so many features that a batch has entries in few of them (a quarter at most of the
     features, and weights of more than 1 MB), a step touches these features alone. The penalty, momentum and averages
@@ -332,6 +333,9 @@ class Trainer:
         check_names(names, titles, type(self).__name__)
         if other.m != m:
             raise ValueError(f"X has {m} features, the validation rows have {other.m}")
+        row = None if isinstance(other, PartedRows) else other.row_not_finite()
+        if row is not None:
+            raise ValueError(f"row {row} of the validation rows holds NaN or infinity")
         y = _named(y, "y of the validation rows")
         if y.ndim == 1:
             if (y.dtype.kind == "U") != (classes.dtype.kind == "U"):
@@ -393,11 +397,11 @@ def _named(y: ArrayLike, name: str) -> Array:
 
 def _taken(X: Any, y: Any, sample_weight: Any) -> tuple[Rows, Any, Any, Any]:
     """Rows, y and weights, of parts their own or those that were given; and what has the names of the columns."""
-    if not isinstance(X, Parts):
+    if not isinstance(X, (Parts, PartedRows)):
         if y is None:
             raise TypeError("y is missing: only Parts may have their own")
         return as_design(X), y, sample_weight, X
-    rows = PartedRows(X)
+    rows = X if isinstance(X, PartedRows) else PartedRows(X)
     both = [("y", y, rows.y), ("sample_weight", sample_weight, rows.weight)]
     for name, given, own in both:
         if given is not None and own is not None:

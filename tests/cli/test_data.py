@@ -4,8 +4,10 @@ import gzip
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -283,16 +285,29 @@ def test_what_is_refused_is_said_in_a_line(capsys, data, tmp_path):
     (wrong / "a.txt").write_text("a b\n")
     (wrong / "text.csv").write_text("a,b,y\n1,x,0\n2,z,1\n")
     (wrong / "bad.csv").write_text("a,b,y\n1,2,0\n2,1\n")
+    np.save(wrong / "scalar.npy", np.float64(3))
+    (wrong / "damaged.svm.gz").write_bytes(gzip.compress(b"1 1:2\n" * 1000)[:-20] + b"x" * 20)
+    (wrong / "no.svm.gz").write_bytes(b"1 1:2\n")
+    (wrong / "twice.csv").write_text("a,y,y\n1,2,3\n")
+    (wrong / "empty.csv").write_text("a,y\n1,b\n2,\n3,c\n")
     np.savez(wrong / "nan.npz", X=np.where(np.arange(N)[:, None] == 7, np.nan, X), y=y)
     source = write_csv(tmp_path, X, y)[0]
+    svm = write_svmlight(tmp_path, X, y)[0]
     cases = [
         (("fit", tmp_path / "nowhere"), "nowhere: no such file or folder"),
         (("fit", empty), "empty: nothing here that can be read; expected .npz, .npy, .parquet"),
         (("fit", wrong / "a.txt"), "a.txt: nothing here that can be read"),
         (("fit", mixed), "mixed: files of several kinds, .npz, .csv: name one, or move them apart"),
         (("fit", wrong / "X.npy"), "X.npy: no labels: name them with --label"),
-        (("fit", wrong / "X.npy", "--label", "y"), "y.npy: no such file of labels for X.npy; or give one with --label"),
-        (("fit", wrong / "X.npy", "--features", "a"), "an array has no names of columns"),
+        (("fit", wrong / "X.npy", "--label", "y"), "y: no such file: --label names one where X.npy is X"),
+        (("fit", wrong / "X.npy", "--features", "a"), "an array has no names of columns: leave --features out"),
+        (("fit", wrong / "X.npy", "--weight", "w"), "w: no such file: --weight names one where X.npy is X"),
+        (("fit", wrong / "scalar.npy"), "scalar.npy: expected rows, got a single number"),
+        (("fit", svm, "--weight", "w"), "svmlight files have labels in front, and no names: leave --weight out"),
+        (("fit", wrong / "damaged.svm.gz"), "damaged.svm.gz: not an svmlight file, or a damaged one"),
+        (("fit", wrong / "no.svm.gz"), "no.svm.gz: not an svmlight file, or a damaged one"),
+        (("fit", wrong / "twice.csv", "--label", "y"), "twice.csv has columns of the same name: 'y'"),
+        (("fit", wrong / "empty.csv", "--label", "y"), "column 'y' has 1 nulls, the first in row 1"),
         (("fit", wrong / "no.npz"), "no array X or x or features or data among Z: name one with --features"),
         (("fit", wrong / "no.npz", "--features", "Z", "--label", "k"), "no array k among Z: name one with --label"),
         (("fit", wrong / "objects.npz"), "objects.npz: "),
@@ -311,7 +326,7 @@ def test_what_is_refused_is_said_in_a_line(capsys, data, tmp_path):
         (("fit", source, "--label", "kind", "--test", wrong / "no.csv"), "no.csv: no such file or folder"),
         (("fit", source, "--label", "kind", "--save", tmp_path / "no" / "m"), "no such folder to write m to"),
         (("fit", source, "--label", "kind", "--cache", tmp_path / "no"), "no: no such folder"),
-        (("train", "--data", wrong / "X.npy"), "the parts have no y"),
+        (("train", "--data", wrong / "X.npy"), "X.npy: no labels: name them with --label"),
     ]
     for args, message in cases:
         code, out, err = run(capsys, *args)
@@ -330,12 +345,22 @@ def test_what_evaluate_and_predict_refuse(capsys, data, tmp_path):
     renamed.write_text(source.read_text().replace("f3", "g3"))
     numbers = tmp_path / "c.csv"
     frame_of(X, y).assign(kind=y).to_csv(numbers, index=False)
+    empty, infinite, pipe = tmp_path / "empty.csv", tmp_path / "inf.csv", tmp_path / "pipe"
+    empty.write_text(source.read_text().split("\n", 1)[0] + "\n")
+    lines = source.read_text().splitlines()
+    infinite.write_text("\n".join([*lines[:4], "1,2,inf,3,4,ant", *lines[4:]]))
+    os.mkfifo(pipe)
     strangers = tmp_path / "d.csv"
     frame_of(X, y).assign(kind="dog").to_csv(strangers, index=False)
     for args, message in (
         (("predict", model, renamed), "b.csv has no column 'f3'; it has"),
         (("predict", model, source, "--out", tmp_path / "no" / "p"), "no such folder to write p to"),
-        (("evaluate", model, "--data", numbers), "has labels of dtype int64, but the model's classes are of <U3"),
+        (("evaluate", model, "--data", numbers), "the model knows none of the test labels: its classes are ['ant'"),
+        (("evaluate", model, "--data", empty, "--label", "kind"), "there are no rows to test"),
+        (("predict", model, infinite), "from row 0 on: row 3 of X holds NaN or infinity"),
+        (("evaluate", model, "--data", infinite), "from row 0 on: row 3 of X holds NaN or infinity"),
+        (("predict", model, source, "--json"), "--json says how many rows went to a file: give --out FILE too"),
+        (("predict", model, source, "--out", pipe), "is a device or a pipe, which a file would replace"),
         (("evaluate", model, "--data", strangers), "the model knows none of the test labels: its classes are ['ant'"),
         (("evaluate", model, "--data", source, "--label", "sort"), "a.csv has no column 'sort'"),
     ):
@@ -354,9 +379,12 @@ def test_a_model_without_names_and_rows_too_narrow(capsys, data, tmp_path):
     source, _ = write_npz(tmp_path, X, y)
     run(capsys, "fit", source, "--save", tmp_path / "m")
     np.savez(tmp_path / "narrow", X=X[:, 1:], y=y)
+    np.savez(tmp_path / "text", X=X, y=y.astype(str))
     for args, message in (
+        (("evaluate", tmp_path / "m", "--data", tmp_path / "text.npz"), "labels of dtype <U21, but the model's"),
+        (("evaluate", tmp_path / "m", "--data", tmp_path / "text.npz", "--label", "k"), "no array k among X, y"),
         (("predict", tmp_path / "m", tmp_path / "narrow.npz"), "the model has 5 features, X has 4"),
-        (("evaluate", tmp_path / "m", "--data", tmp_path / "narrow.npz"), "the model has 5 features, part 0 has 4"),
+        (("evaluate", tmp_path / "m", "--data", tmp_path / "narrow.npz"), "narrow.npz has 4"),
     ):
         code, _, err = run(capsys, *args)
         assert code == 2
@@ -373,6 +401,107 @@ def test_rows_in_another_order_of_columns(capsys, data, tmp_path):
     answers = [run(capsys, "predict", tmp_path / "m", path)[1] for path in (source, tmp_path / "b.csv")]
     assert answers[0] == answers[1]
     assert len(answers[0].split()) == N
+
+
+def test_labels_are_those_beside_the_rows(capsys, data, tmp_path):
+    """A file of labels is of its own rows, and no model keeps it."""
+    X, y = data
+    for name, rows in (("a", slice(None)), ("b", slice(None, None, -1))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "X.npy", X[rows])
+        np.save(tmp_path / name / "y.npy", y[rows])
+    own, model = tmp_path / "a" / "y.npy", tmp_path / "m"
+    assert run(capsys, "fit", tmp_path / "a" / "X.npy", "--label", own, "--save", model, "--quiet")[0] == 0
+    for more in ([], ["--label", tmp_path / "b" / "y.npy"]):
+        _, out, _ = run(capsys, "evaluate", model, "--data", tmp_path / "b" / "X.npy", "--json", *more)
+        assert json.loads(out)["test_accuracy"] == 1.0
+    assert "label" not in fs.SoftmaxModel.load(model).settings
+
+
+def test_rows_to_test_in_the_folder(capsys, data, tmp_path):
+    X, y = data
+    for name, rows in (("train", slice(0, 200)), ("test", slice(200, None))):
+        np.save(tmp_path / f"X_{name}.npy", X[rows])
+        np.save(tmp_path / f"y_{name}.npy", y[rows])
+    np.save(tmp_path / "ids.npy", y)
+    code, out, _ = run(capsys, "fit", tmp_path, "--json")
+    result = json.loads(out)
+    assert (code, result["rows"]) == (0, 200)
+    assert result["test_accuracy"] == fs.SoftmaxRegression().fit(X[:200], y[:200]).score(X[200:], y[200:])
+
+
+def test_weights_of_arrays(capsys, data, tmp_path, rng):
+    X, y = data
+    weight = rng.random(N) + 0.1
+    for name, array in (("X", X), ("y", y), ("w", weight)):
+        np.save(tmp_path / f"{name}.npy", array)
+    np.savez(tmp_path / "a.npz", X=X, y=y, w=weight)
+    twin = fs.SoftmaxRegression().fit(X, y, weight)
+    for args in ((tmp_path / "X.npy", "--weight", tmp_path / "w.npy"), (tmp_path / "a.npz", "--weight", "w")):
+        code, out, _ = run(capsys, "fit", *args, "--json")
+        assert code == 0
+        assert json.loads(out)["objective"] == pytest.approx(twin.objective_, abs=1e-9)
+
+
+@pytest.mark.parametrize("command", ["fit", "train --data"])
+def test_rows_to_test_are_like_those_of_the_fit(capsys, data, tmp_path, command):
+    """In another order of columns, without weights, with fewer features, or labels that look like numbers."""
+    X, y = data
+    frame = frame_of(X, y).assign(kind=np.array(["1", "2", "x"])[y], w=1.5)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame[frame.kind != "x"][["kind", *NAMES[::-1]]].to_csv(tmp_path / "b.csv", index=False)
+    save = ["--save", tmp_path / "m", "--json"]
+    weight = ["--weight", "w"] if command == "fit" else ["--features", *NAMES]
+    rows = [tmp_path / "a.csv", "--label", "kind", *weight, "--test", tmp_path / "b.csv"]
+    code, out, _ = run(capsys, *command.split(), *rows, *save)
+    assert code == 0
+    assert set(json.loads(out)["accuracy_per_class"]) == {"1", "2"}
+    assert run(capsys, "evaluate", tmp_path / "m", "--data", tmp_path / "b.csv")[0] == 0
+    narrow = X.copy()
+    narrow[:, -1] = 0
+    dump_svmlight_file(X, y, str(tmp_path / "a.svm"), zero_based=False)
+    dump_svmlight_file(narrow, y, str(tmp_path / "b.svm"), zero_based=False)
+    assert run(capsys, *command.split(), tmp_path / "a.svm", "--test", tmp_path / "b.svm")[0] == 0
+
+
+def test_a_column_of_lists(capsys, data, tmp_path):
+    X, y = data
+    pd.DataFrame({"x": list(X), "kind": y}).to_parquet(tmp_path / "a.parquet")
+    rows = (tmp_path / "a.parquet", "--features", "x", "--label", "kind", "--save", tmp_path / "m")
+    assert run(capsys, "fit", *rows)[0] == 0
+    assert run(capsys, "evaluate", tmp_path / "m", "--data", tmp_path / "a.parquet")[0] == 0
+    assert len(run(capsys, "predict", tmp_path / "m", tmp_path / "a.parquet")[1].split()) == N
+
+
+def test_cross_validation_is_said_without_what_is_not_known(capsys, data, tmp_path):
+    source, _ = write_npz(tmp_path, *data)
+    code, out, _ = run(capsys, "fit", source, "--cv", 3)
+    assert code == 0
+    assert "\nF at most " in out
+    assert json.loads(run(capsys, "fit", source, "--cv", 3, "--json")[1])["objective"] is None
+
+
+def test_links_stay_links(capsys, data, tmp_path):
+    source, options = write_csv(tmp_path, *data)
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    assert run(capsys, "fit", source, *options, "--save", tmp_path / "link")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert fs.SoftmaxModel.load(tmp_path / "m").classes.tolist() == ["ant", "bee", "cat"]
+
+
+def test_an_interrupt_while_text_is_read(data, tmp_path):
+    """No reader is inside a library that Python takes down."""
+    X, y = data
+    source, options = write_csv(tmp_path, np.tile(X, (2000, 1)), np.tile(y, 2000))
+    command = [sys.executable, "-m", "fastsoftmax", "train", "--data", str(source), *options, "--quiet"]
+    for seconds in (0.7, 0.9, 1.1, 1.3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ) as one:
+            time.sleep(seconds)
+            one.send_signal(signal.SIGINT)
+            err = one.stderr.read().decode()
+            assert one.wait() in (0, 130, -signal.SIGINT, 1), err
+            assert "Fatal" not in err
+            assert "terminate" not in err
 
 
 def test_nobody_reads_on(data, tmp_path):

@@ -659,3 +659,47 @@ except KeyboardInterrupt:
 def test_names_at_the_top():
     assert fs.Parts is Parts
     assert fs.PartError is PartError
+
+
+def test_more_files_than_a_process_may_open(tmp_path, y):
+    """Each that is mapped takes a descriptor: the last ones that were used stay so."""
+    import resource
+
+    X = np.arange(300.0).reshape(300, 1)
+    for i in range(300):
+        np.save(tmp_path / f"{i}.npy", X[i : i + 1])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    now = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (now + 200, hard))
+    try:
+        rows = PartedRows(Parts.from_npy(tmp_path), False)
+        for _ in range(2):
+            found = []
+            rows.each(lambda i, start, design, found=found: found.append(float(design.arrays()[0][0, 0])))
+            np.testing.assert_array_equal(found, X[:, 0])
+        np.testing.assert_array_equal(rows.copied(np.arange(0, 300, 7)).arrays()[0], X[::7])
+        cached = PartedRows(Parts([lambda i=i: X[i : i + 1] for i in range(300)]).cached(tmp_path), False)
+        np.testing.assert_array_equal(cached.copied(np.arange(300)).arrays()[0], X)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_slices_of_labels_are_read_once(X, y):
+    asked = []
+
+    class Counted:
+        def __init__(self, array, name):
+            self.array, self.name, self.shape, self.dtype = array, name, array.shape, array.dtype
+
+        def __len__(self):
+            return len(self.array)
+
+        def __getitem__(self, at):
+            asked.append(self.name)
+            return self.array[at]
+
+    rows = PartedRows(Parts.from_slices(Counted(X, "X"), Counted(y, "y"), rows=10))
+    first = asked.count("y")
+    content(rows)
+    assert asked.count("y") == first
+    assert asked.count("X") > first
