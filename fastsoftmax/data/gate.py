@@ -24,6 +24,21 @@ def is_sparse(values: Any) -> bool:
     return issparse is not None and bool(issparse(values))
 
 
+def at_hand(X: Any) -> Any:
+    """X, which is no collection of Dask: those would be pulled together.
+
+    Raises
+    ------
+    TypeError
+    """
+    if hasattr(X, "__dask_graph__"):
+        raise TypeError(
+            f"X is a {type(X).__name__} of Dask: fastsoftmax.dask.DaskSoftmaxRegression fits it where it lies; "
+            "X.compute() brings it here"
+        )
+    return X
+
+
 def unmasked(values: Any, name: str) -> Any:
     """`values`, if they are no masked array."""
     if isinstance(values, np.ma.MaskedArray):

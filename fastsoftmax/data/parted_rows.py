@@ -58,6 +58,20 @@ def designed(name: str, X: Any, touch: bool = True) -> tuple[Design, Facts]:
     return design, Facts(design.m, sparse, dtype, None if names is None else names.tolist())
 
 
+def compare(name: str, facts: Facts, known: Facts) -> None:
+    """That a part is like the first one."""
+    if facts == known:
+        return
+    if facts.m != known.m:
+        raise PartError(f"{name} has {facts.m} features, where the first part has {known.m}")
+    if facts.sparse != known.sparse:
+        kinds = ["sparse" if kind.sparse else "dense" for kind in (facts, known)]
+        raise PartError(f"{name} is {kinds[0]}, where the first part is {kinds[1]}")
+    if facts.names != known.names:
+        raise PartError(f"{name} has other columns than the first part, or in another order: {facts.names}")
+    raise PartError(f"{name} has X of dtype {facts.x_dtype}, where the first part has {known.x_dtype}")
+
+
 def _in_place(design: Design, X: Any) -> bool:
     """Whether a design is read from the memory of X."""
     given = (X.data, X.indices) if is_sparse(X) else (X.array if isinstance(X, Named) else X,)
@@ -125,17 +139,8 @@ class PartedRows:
 
     def _compare(self, name: str, facts: Facts) -> None:
         """That a part is like the first one."""
-        known = self.facts
-        if known is None or facts == known:
-            return
-        if facts.m != known.m:
-            raise PartError(f"{name} has {facts.m} features, where the first part has {known.m}")
-        if facts.sparse != known.sparse:
-            kinds = ["sparse" if kind.sparse else "dense" for kind in (facts, known)]
-            raise PartError(f"{name} is {kinds[0]}, where the first part is {kinds[1]}")
-        if facts.names != known.names:
-            raise PartError(f"{name} has other columns than the first part, or in another order: {facts.names}")
-        raise PartError(f"{name} has X of dtype {facts.x_dtype}, where the first part has {known.x_dtype}")
+        if self.facts is not None:
+            compare(name, facts, self.facts)
 
     @property
     def x_dtype(self) -> np.dtype[Any]:

@@ -222,6 +222,8 @@ class Named:
 
 def given(name: str, item: Any) -> Given | Made:
     """A part as users write it: (X, y), (X, y, weight), X alone, or a function that returns one of these."""
+    if hasattr(type(item), "__dask_graph__") and hasattr(type(item), "key"):  # delayed: it has any attribute
+        return Made(name, item.compute)
     if callable(item) and not hasattr(item, "shape"):
         return Made(name, item)
     if not isinstance(item, tuple):

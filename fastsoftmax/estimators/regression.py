@@ -207,10 +207,17 @@ class SoftmaxRegression(SoftmaxClassifier):
         penalty = self._check_parameters()
         with self._unchanged_if_refused():
             X, y, sample_weight = self._checked(X, y, sample_weight)
-            with Verbose(self.verbose):
-                fit = Fit(self, rows_of(X), Labels(y), sample_weight)
-                with fit.written_to(checkpoint):
-                    outcome = fit.run(penalty.C, penalty.l1_ratio, fit.starts())
+            outcome = self._solve(rows_of(X), Labels(y), sample_weight, penalty, checkpoint)
+        if not outcome.converged:
+            self._warn(outcome)
+        return self
+
+    def _solve(self, rows: Any, labels: Any, sample_weight: Any, penalty: Penalty, checkpoint: Any) -> Outcome:
+        """The fit of rows that were checked, wherever they are; its attributes."""
+        with Verbose(self.verbose):
+            fit = Fit(self, rows, labels, sample_weight)
+            with fit.written_to(checkpoint):
+                outcome = fit.run(penalty.C, penalty.l1_ratio, fit.starts())
         self.classes_, self.coef_, self.intercept_ = fit.labels.classes, outcome.coef, outcome.intercept
         self.n_iter_ = np.array([max(min(1, self.max_iter), outcome.n_iter)], np.int32)
         self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap
@@ -218,9 +225,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         self.separable_ = outcome.separable
         if outcome.separable:
             logger.warning("%s", SEPARABLE)
-        if not outcome.converged:
-            self._warn(outcome)
-        return self
+        return outcome
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         text = str(super().__repr__(N_CHAR_MAX))

@@ -26,9 +26,11 @@ def fingerprint(examples: Examples) -> str:
 
 
 def fingerprint_of(rows: Design | PartedRows, targets: CheckedTargets) -> str:
-    """Of rows in memory, or of all of the rows of parts."""
-    if not isinstance(rows, PartedRows):
+    """Of rows in memory, of all of the rows of parts, or of rows elsewhere, which know theirs."""
+    if isinstance(rows, Design):
         return fingerprint(Examples(rows, targets))
+    if not isinstance(rows, PartedRows):
+        return str(rows.fingerprint(targets))
     digests: list[str] = []
 
     def look(i: int, start: int, design: Design) -> None:

@@ -14,7 +14,9 @@ Rows = Design | PartedRows
 
 
 def objective_over(rows: Rows, targets: CheckedTargets, dtype: Any = None) -> Objective:
-    """Of rows in memory, or in parts."""
+    """Of rows in memory, in parts, or elsewhere, which know theirs."""
     if isinstance(rows, PartedRows):
         return ObjectiveOverParts(rows, targets, dtype)
+    if not isinstance(rows, Design):
+        return rows.objective(targets, dtype)
     return SoftmaxObjective(Examples(rows, targets), dtype)

@@ -1,5 +1,7 @@
 """The objective over rows in parts: each sum is that of the parts, added in their order."""
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +44,12 @@ class ObjectiveOverParts(SummedObjective):
         shift: float | ArrayLike = 0.0,
     ) -> None:
         self.source, self.targets = rows, targets
-        self.n, self.m, self.c, self.total = rows.n, rows.m, targets.c, targets.total
+        self.n, self.m, self.c = rows.n, rows.m, targets.c
+        ends = np.cumsum(
+            [0, *rows.counts]
+        )  # sums of weights too are of parts, as machines that have one each know them
+        self.own = [targets.rows(slice(a, b)) for a, b in itertools.pairwise(ends.tolist()) if b > a]
+        self.total = float(sum(part.total for part in self.own))
         self.dtype = rows.dtype if dtype is None else np.dtype(dtype)
         self.x_dtype, self.stored_dtype = rows.x_dtype, rows.stored_dtype
         self.scale, self.shift = per_feature(scale, "scale", self.m), per_feature(shift, "shift", self.m)
@@ -105,10 +112,12 @@ class ObjectiveOverParts(SummedObjective):
         return CurvatureOverParts(self, coef, intercept)
 
     def class_totals(self) -> NDArray[np.float64]:
-        return self.targets.class_totals()
+        return functools.reduce(np.add, [part.class_totals() for part in self.own])
 
     def entropy(self) -> float:
-        return self.targets.entropy()
+        if self.labelled:
+            return self.targets.entropy()
+        return float(sum(part.entropy() * part.total for part in self.own)) / self.total
 
     # ---- others like it
 

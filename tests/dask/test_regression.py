@@ -1,0 +1,355 @@
+"""Fits over a cluster of processes: the bytes of a local fit of parts, whoever has them, and whoever dies."""
+
+import itertools
+import pickle
+import signal
+import threading
+import time
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from distributed import Client, LocalCluster
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+
+import fastsoftmax as fs
+from fastsoftmax.dask import DaskSoftmaxRegression
+from fastsoftmax.engine.threads import JIT
+
+pytestmark = [
+    pytest.mark.skipif(not JIT, reason="workers would take minutes with the JIT off"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of sockets that distributed leaves to the collector
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside tornado and distributed
+]
+N, M = 600, 7
+CUTS = (0, 100, 101, 350, 350, 600)
+
+
+def cluster(workers, threads=1, processes=True):
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=threads, processes=processes, dashboard_address=":0", memory_limit=0
+    )
+
+
+@pytest.fixture(name="client", scope="module")
+def make_client():
+    with cluster(2) as made, Client(made) as client:
+        yield client
+
+
+@pytest.fixture(name="data")
+def make_data(rng):
+    y = rng.integers(0, 3, N)
+    return rng.standard_normal((N, M)) + np.eye(3, M)[y], y
+
+
+def pieces(*columns, cuts=CUTS):
+    return [tuple(column[a:b] for column in columns) for a, b in itertools.pairwise(cuts)]
+
+
+def parts(*columns, cuts=CUTS):
+    return fs.Parts([piece for piece in pieces(*columns, cuts=cuts) if piece[0].shape[0]])
+
+
+def collection(array, cuts=CUTS):
+    """A dask array with these borders; of sparse matrices, of chunks that are."""
+    sizes = tuple(np.diff(cuts).tolist())
+    if sp.issparse(array):
+        blocks = [dask.delayed(array[a:b]) for a, b in itertools.pairwise(cuts)]
+        return da.concatenate(
+            [
+                da.from_delayed(block, (size, array.shape[1]), meta=sp.csr_matrix((0, 0), dtype=array.dtype))
+                for block, size in zip(blocks, sizes, strict=True)
+            ]
+        )
+    return da.from_array(array, chunks=(sizes, *[(k,) for k in array.shape[1:]]))
+
+
+def same(one, other):
+    for name in ("coef_", "intercept_", "classes_"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert getattr(one, name).dtype == getattr(other, name).dtype
+    names = ("objective_", "duality_gap_", "optimality_")
+    np.testing.assert_array_equal([getattr(one, name) for name in names], [getattr(other, name) for name in names])
+    assert one.n_iter_ == other.n_iter_
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "weighted", "options"),
+    [
+        ("d", "labels", False, {}),
+        ("f", "text", True, {"class_weight": "balanced"}),
+        ("e", "labels", False, {"standardize": True}),
+        ("B", "labels", True, {"solver": "lbfgs", "label_smoothing": 0.1}),
+        ("d", "soft", True, {"C": 0.1}),
+        ("csr", "labels", False, {"l1_ratio": 1.0, "C": 0.1}),
+        ("csr", "text", True, {"solver": "lbfgs"}),
+        ("d", "binary", True, {"class_weight": {0: 2.0}, "solver": "newton"}),
+        ("d", "labels", False, {"C": np.inf}),
+    ],
+)
+def test_the_bytes_of_a_local_fit_of_parts(client, data, rng, dtype, kind, weighted, options):
+    X, y = data
+    X = {"B": lambda: np.round(np.abs(X) * 9).astype("B"), "csr": lambda: sp.csr_matrix(X * (X > 0.5))}.get(
+        dtype, lambda: X.astype(dtype)
+    )()
+    y = {"labels": y, "text": np.array(["a", "b", "c"])[y], "soft": np.eye(3)[y] * 0.7 + 0.1, "binary": y // 2}[kind]
+    columns = (X, y, rng.integers(0, 3, N).astype(float)) if weighted else (X, y)
+    local = fs.SoftmaxRegression(**options).fit(parts(*columns))
+    found = DaskSoftmaxRegression(**options, client=client).fit(*map(collection, columns))
+    same(found, local)
+    assert type(found.to_local()) is fs.SoftmaxRegression
+    np.testing.assert_array_equal(found.to_local().predict_proba(X), local.predict_proba(X))
+
+
+def test_sums_that_workers_add(client, data, monkeypatch):
+    """As of large weights, which are shared by a task of their own."""
+    from fastsoftmax.dask import cluster as module
+
+    X, y = data
+    local = fs.SoftmaxRegression(solver="lbfgs").fit(parts(X, y, cuts=tuple(range(0, N + 1, 60))))
+    for name in ("INLINE", "GATHERED", "SMALL"):
+        monkeypatch.setattr(module, name, 0)
+    monkeypatch.setattr("fastsoftmax.dask.objective.SMALL", 0)
+    cuts = tuple(range(0, N + 1, 60))
+    same(DaskSoftmaxRegression(client=client, solver="lbfgs").fit(collection(X, cuts), collection(y, cuts)), local)
+
+
+def test_many_small_partitions_share_tasks(client, data):
+    X, y = data
+    cuts = tuple(range(0, N + 1, 6))
+    same(
+        DaskSoftmaxRegression(client=client).fit(collection(X, cuts), collection(y, cuts)),
+        fs.SoftmaxRegression().fit(parts(X, y, cuts=cuts)),
+    )
+
+
+@pytest.mark.parametrize(("workers", "threads", "processes"), [(1, 1, True), (3, 1, True), (2, 2, False)])
+def test_one_set_of_bytes(data, workers, threads, processes):
+    X, y = data
+    with cluster(workers, threads, processes) as made, Client(made) as client:
+        found = DaskSoftmaxRegression(client=client, solver="lbfgs").fit(collection(X), collection(y))
+    same(found, fs.SoftmaxRegression(solver="lbfgs").fit(parts(X, y)))
+
+
+def test_a_worker_that_dies(data, monkeypatch):
+    """Its partitions are made again elsewhere."""
+    from fastsoftmax.dask.objective import ObjectiveOverCluster
+
+    X, y = data
+    local = fs.SoftmaxRegression(solver="lbfgs", tol=1e-8).fit(parts(X, y))
+    steps, summed = itertools.count(), ObjectiveOverCluster.summed
+    with cluster(2) as made, Client(made) as client:
+
+        def stumbling(self, *arguments):
+            if next(steps) in (3, 9):
+                victim = next(iter(made.workers.values())).process.pid
+                threading.Timer(0.01, lambda: _kill(victim)).start()
+            return summed(self, *arguments)
+
+        monkeypatch.setattr(ObjectiveOverCluster, "summed", stumbling)
+        found = DaskSoftmaxRegression(client=client, solver="lbfgs", tol=1e-8).fit(collection(X), collection(y))
+    assert next(steps) > 10
+    same(found, local)
+
+
+def _kill(process):
+    import contextlib
+    import os
+
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def test_sizes_that_nobody_knows_and_borders_that_differ(client, data):
+    X, y = data
+    local = fs.SoftmaxRegression().fit(parts(X, y))
+    unknown = [collection(column) for column in (X, y)]
+    for column in unknown:
+        column._chunks = (tuple([np.nan] * (len(CUTS) - 1)), *column.chunks[1:])
+    same(DaskSoftmaxRegression(client=client).fit(*unknown), local)
+    other = da.from_array(y, chunks=77)
+    same(DaskSoftmaxRegression(client=client).fit(collection(X).rechunk({1: 3}), other), local)
+
+
+def test_frames(client, data):
+    X, y = data
+    frame = pd.DataFrame(X, columns=list("abcdefg"))
+    both = dd.from_pandas(frame.assign(y=y), npartitions=4)
+    found = DaskSoftmaxRegression(client=client).fit(both[list("abcdefg")], both["y"])
+    assert found.feature_names_in_.tolist() == list("abcdefg")
+    borders = (0, *np.cumsum([len(part) for part in both.partitions]).tolist())
+    same(found, fs.SoftmaxRegression().fit(parts(X, y, cuts=borders)))
+    predicted = found.predict(both[list("abcdefg")])
+    np.testing.assert_array_equal(predicted.compute(), found.to_local().predict(frame))
+    text = both.assign(t=both["a"].astype(str))
+    with pytest.raises(TypeError, match=r"X has a column 't' of .*: encode it as numbers first"):
+        DaskSoftmaxRegression(client=client).fit(text[["a", "t"]], both["y"])
+
+
+def test_parts_that_workers_read(client, data, tmp_path):
+    X, y = data
+    for i, (part, labels) in enumerate(pieces(X, y, cuts=(0, 200, 600))):
+        np.save(tmp_path / f"{i}.npy", part)
+        np.save(tmp_path / f"y{i}.npy", labels)
+    local = fs.SoftmaxRegression().fit(parts(X, y, cuts=(0, 200, 600)))
+    files = fs.Parts.from_npy([tmp_path / f"{i}.npy" for i in range(2)], [tmp_path / f"y{i}.npy" for i in range(2)])
+    same(DaskSoftmaxRegression(client=client).fit(files), local)
+    lazy = fs.Parts([dask.delayed(piece) for piece in pieces(X, y, cuts=(0, 200, 600))])
+    same(DaskSoftmaxRegression(client=client).fit(lazy), local)
+
+
+def test_predictions_are_lazy_and_of_the_same_chunks(client, data):
+    X, y = data
+    model = DaskSoftmaxRegression(client=client).fit(collection(X), collection(np.array(["a", "b", "c"])[y]))
+    local, chunks = model.to_local(), collection(X).chunks[0]
+    for name, columns in (("predict", ()), ("predict_proba", ((3,),)), ("decision_function", ((3,),))):
+        lazy = getattr(model, name)(collection(X))
+        assert isinstance(lazy, da.Array)
+        assert lazy.chunks == (chunks, *columns)
+        found = lazy.compute()
+        (np.testing.assert_array_equal if name == "predict" else np.testing.assert_allclose)(
+            found, getattr(local, name)(X)
+        )
+        np.testing.assert_array_equal(getattr(model, name)(X), getattr(local, name)(X))
+        assert lazy.dtype == found.dtype
+    weight = np.arange(N) % 5 + 0.0
+    labels = np.array(["a", "b", "c"])[y]
+    assert model.score(collection(X), collection(labels)) == local.score(X, labels)
+    found = model.score(collection(X), collection(labels), collection(weight))
+    assert found == pytest.approx(local.score(X, labels, weight))
+    binary = DaskSoftmaxRegression(client=client).fit(collection(X), collection(y > 0))
+    assert binary.decision_function(collection(X)).chunks == (chunks,)
+    assert binary.predict_proba(collection(X)).compute().shape == (N, 2)
+
+
+def test_what_fails_elsewhere(client):
+    """Three classes, and probabilities of three columns: dask-ml's issues 859 and 386."""
+    X, y = make_classification(300, 6, n_informative=4, n_classes=3, random_state=0)
+    model = DaskSoftmaxRegression(client=client).fit(da.from_array(X, chunks=(100, 6)), da.from_array(y, chunks=100))
+    local = fs.SoftmaxRegression().fit(X, y)
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert abs(model.objective_ - local.objective_) <= 1e-9
+    proba = model.predict_proba(da.from_array(X, chunks=(100, 6))).compute()
+    assert proba.shape == (300, 3)
+    np.testing.assert_allclose(proba, local.predict_proba(X), atol=1e-6)
+
+
+def test_as_an_estimator(client, data):
+    X, y = data
+    model = DaskSoftmaxRegression(client=client, C=0.5)
+    assert model.get_params() == fs.SoftmaxRegression(C=0.5).get_params()
+    twin = clone(model.set_params(tol=1e-5))
+    assert (twin.client, twin.C, twin.tol) == (client, 0.5, 1e-5)
+    model.fit(collection(X), collection(y))
+    again = pickle.loads(pickle.dumps(model))
+    assert again.client is None
+    np.testing.assert_array_equal(again.coef_, model.coef_)
+    assert "C=0.5" in repr(model)
+    warm = DaskSoftmaxRegression(client=client, C=0.5, tol=1e-5, warm_start=True)
+    warm.fit(collection(X), collection(y))
+    assert warm.fit(collection(X), collection(y)).n_iter_ <= 1
+
+
+def test_a_checkpoint_of_the_client(client, data, tmp_path, monkeypatch):
+    from fastsoftmax.dask.objective import ObjectiveOverCluster
+
+    X, y = data
+    options = {"client": client, "solver": "lbfgs", "tol": 1e-8}
+    local = fs.SoftmaxRegression(solver="lbfgs", tol=1e-8).fit(parts(X, y))
+    steps, summed = itertools.count(), ObjectiveOverCluster.summed
+
+    def stopping(self, *arguments):
+        if next(steps) == 12:
+            raise KeyboardInterrupt
+        return summed(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectiveOverCluster, "summed", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            DaskSoftmaxRegression(**options).fit(collection(X), collection(y), checkpoint=tmp_path / "fit")
+    found = DaskSoftmaxRegression(**options).fit(collection(X), collection(y), checkpoint=tmp_path / "fit")
+    same(found, local)
+    with pytest.raises(ValueError, match="checkpoint"):
+        DaskSoftmaxRegression(**options).fit(collection(X + 1), collection(y), checkpoint=tmp_path / "fit")
+
+
+def test_what_is_refused(client, data):
+    X, y = data
+    model = DaskSoftmaxRegression(client=client).fit(collection(X), collection(y))
+    before = dict(vars(model))
+    nan = X.copy()
+    nan[120, 3] = np.nan
+    narrow = da.concatenate([collection(X)[:350], da.from_array(X[350:].astype("f"), chunks=(250, M))])
+    for arguments, options, message in (
+        ((collection(nan), collection(y)), {}, "partition 2: row 19 of X holds NaN or infinity"),
+        ((collection(X), collection(y * 0)), {}, "at least 2 classes are needed"),
+        ((collection(X), collection(y)), {"classes": [0, 1]}, r"y has classes that `classes` lacks: \[2\]"),
+        ((collection(X)[:0], collection(y)[:0]), {}, "there are no rows: all partitions are empty"),
+        ((collection(X), collection(y), collection(0.0 * y)), {}, "there is nothing to fit: all weights are 0"),
+        ((collection(X), collection(y), collection(-1.0 * y)), {}, "sample_weight must be finite and not negative"),
+        ((collection(X), collection(y)[1:]), {}, "X has 600 rows, y has 599"),
+        ((collection(X), None), {}, "y is missing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(*arguments, **options)
+    with pytest.raises(TypeError, match="y must be a dask array or series, as X is, got ndarray"):
+        model.fit(collection(X), y)
+    with pytest.raises(TypeError, match="X must be a dask array or frame, or Parts, got ndarray"):
+        model.fit(X, y)
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is before[name] for name in before)
+    assert narrow is not None
+
+
+def test_classes_that_are_not_among_the_rows(client, data):
+    X, y = data
+    found = DaskSoftmaxRegression(client=client).fit(collection(X), collection(y), classes=[0, 1, 2, 9])
+    assert found.classes_.tolist() == [0, 1, 2, 9]
+    assert found.coef_.shape == (4, M)
+    assert not (found.predict(X) == 9).any()
+
+
+def test_without_a_client(data, monkeypatch):
+    from fastsoftmax.dask import cluster as module
+
+    X, y = data
+
+    def nobody():
+        raise ValueError("No global client found")
+
+    monkeypatch.setattr(module, "get_client", nobody)
+    with pytest.raises(ValueError, match="there is no Dask client: make one"):
+        DaskSoftmaxRegression().fit(collection(X), collection(y))
+    with cluster(1, 1, False) as made:
+        closed = Client(made)
+        closed.close()
+    with pytest.raises(ValueError, match="the Dask client is closed: make another"):
+        DaskSoftmaxRegression(client=closed).fit(collection(X), collection(y))
+
+
+def test_estimators_in_memory_name_the_one_of_clusters(data):
+    X, y = map(collection, data)
+    for call in (fs.SoftmaxRegression().fit, fs.SoftmaxSGDClassifier().fit, fs.Trainer().fit):
+        with pytest.raises(TypeError, match=r"fastsoftmax\.dask\.DaskSoftmaxRegression"):
+            call(X, y)
+
+
+def test_nothing_is_left_on_the_workers(client, data):
+    def keys():
+        return {key for held in client.has_what().values() for key in held}
+
+    X, y = data
+    before = keys()  # of errors in other tests, which pytest keeps
+    model = DaskSoftmaxRegression(client=client).fit(collection(X), collection(y))
+    for _ in range(100):
+        if keys() <= before:
+            break
+        time.sleep(0.05)
+    assert keys() <= before
+    assert model.converged_
