@@ -1,17 +1,19 @@
 """Partitions on a cluster, and the tasks over them: each stays with the worker that has it."""
 
+import contextlib
 import itertools
 import secrets
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from dask.delayed import Delayed, delayed
-from distributed import Client, Future, get_client
+from distributed import Client, Future, get_client, get_worker
 
 from fastsoftmax.dask import tasks
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.pieces import Made, read
+from fastsoftmax.data.pieces import Given, Made, Slice, read
 from fastsoftmax.objective.tree import FAN_IN
 
 INLINE = 64 << 10  # bytes of arguments that go with each task
@@ -28,6 +30,11 @@ def client_of(client: Client | None) -> Client:
     ValueError
         If there is none, or it was closed.
     """
+    with contextlib.suppress(ValueError):
+        get_worker()
+        raise RuntimeError(
+            "a fit over a cluster was begun inside a task, whose worker it would wait for: call it where the client is"
+        )
     if client is None:
         try:
             client = get_client()
@@ -42,10 +49,10 @@ def client_of(client: Client | None) -> Client:
 
 def is_collection(X: Any) -> bool:
     """Whether X is an array or a frame of Dask."""
-    return hasattr(X, "__dask_graph__") and (hasattr(X, "to_delayed") or hasattr(X, "chunks"))
+    return hasattr(type(X), "__dask_graph__") and hasattr(type(X), "to_delayed")
 
 
-def pieces_of(X: Any, y: Any, weight: Any) -> list[Delayed]:
+def pieces_of(client: Client, X: Any, y: Any, weight: Any) -> list[Delayed]:
     """A task a partition, which makes a `Raw` of rows, labels and weights.
 
     Raises
@@ -54,16 +61,21 @@ def pieces_of(X: Any, y: Any, weight: Any) -> list[Delayed]:
         If X is no collection, or the others do not go with it.
     """
     if isinstance(X, Parts):
+        if y is not None or weight is not None:
+            raise ValueError("Parts on a cluster have their own y and weights: make them of (X, y) or (X, y, weight)")
         return [_piece(f"part {i}", piece) for i, piece in enumerate(X.listed())]
     if not is_collection(X):
         raise TypeError(
             f"X must be a dask array or frame, or Parts, got {type(X).__name__}: fastsoftmax.SoftmaxRegression takes "
             "what is in memory"
         )
-    blocks = _blocks(X, "X")
-    columns = [blocks]
-    for part, name in ((y, "y"), (weight, "sample_weight")):
-        columns.append([None] * len(blocks) if part is None else _aligned(part, X, name))
+    if y is None:
+        raise ValueError("y is missing: only Parts have their own")
+    X = _whole_rows(X)
+    given = {"y": y, "sample_weight": weight}
+    others = {name: _aligned(part, X, name) for name, part in given.items() if part is not None}
+    together = client.persist([X, *others.values()])  # at once: what both are made of is made, and drawn, once
+    columns = [_blocks(part) for part in together]
     if len(counts := {len(column) for column in columns}) > 1:
         raise ValueError(f"X, y and sample_weight have other numbers of partitions: {sorted(counts)}")
     make = delayed(tasks.partition, pure=False)
@@ -71,24 +83,30 @@ def pieces_of(X: Any, y: Any, weight: Any) -> list[Delayed]:
 
 
 def _piece(name: str, piece: Any) -> Delayed:
+    if isinstance(piece, Slice) and piece.at_hand:
+        piece = Given(piece.name, *piece.read(True))  # these rows alone go to a worker
     lazy = getattr(piece.function, "__self__", None) if isinstance(piece, Made) else None
     taken = lazy if isinstance(lazy, Delayed) else delayed(read, pure=False)(piece, True)
     return delayed(_of_taken, pure=False)(name, taken)
 
 
 def _of_taken(name: str, taken: Any) -> tasks.Raw:
-    parts = taken if isinstance(taken, tuple) else (taken,)
-    return tasks.partition(name, *parts, *[None] * (3 - len(parts)))
+    return tasks.partition(name, *(taken if isinstance(taken, tuple) else (taken,)))
 
 
-def _blocks(X: Any, name: str) -> list[Any]:
-    """Its partitions, of all columns each."""
+def _whole_rows(X: Any) -> Any:
+    """With all columns of a row in one partition."""
     if not hasattr(X, "chunks"):
-        _numbers_only(X, name)
-        return list(X.to_delayed())
-    if X.ndim == 2 and len(X.chunks[1]) > 1:
-        X = X.rechunk({1: -1})
-    return list(np.ravel(X.to_delayed()))
+        _numbers_only(X, "X")
+        return X
+    if X.ndim != 2:
+        raise ValueError(f"X must have 2 dimensions, (n, m), got shape {X.shape}")
+    return X.rechunk({1: -1}) if len(X.chunks[1]) > 1 else X
+
+
+def _blocks(part: Any) -> list[Any]:
+    """Its partitions."""
+    return list(np.ravel(part.to_delayed(optimize_graph=False)))
 
 
 def _numbers_only(frame: Any, name: str) -> None:
@@ -100,19 +118,20 @@ def _numbers_only(frame: Any, name: str) -> None:
             raise TypeError(f"{name} has a column {column!r} of {kind}: encode it as numbers first, or leave it out")
 
 
-def _aligned(part: Any, X: Any, name: str) -> list[Any]:
-    """Partitions of y or weights with the borders of X."""
+def _aligned(part: Any, X: Any, name: str) -> Any:
+    """y or weights with the borders of X, where these are known."""
     if not is_collection(part):
         raise TypeError(f"{name} must be a dask array or series, as X is, got {type(part).__name__}")
     theirs, ours = getattr(part, "chunks", None), getattr(X, "chunks", None)
-    if theirs is None or ours is None:
-        return _blocks(part, name) if theirs is not None else list(part.to_delayed())
-    known = not any(np.isnan(size) for size in itertools.chain(theirs[0], ours[0]))
-    if known and sum(theirs[0]) != sum(ours[0]):
+    if theirs is None:
+        return part
+    if len(theirs) == 2 and len(theirs[1]) > 1:
+        part = part.rechunk({1: -1})
+    if ours is None or any(np.isnan(size) for size in itertools.chain(theirs[0], ours[0])):
+        return part
+    if sum(theirs[0]) != sum(ours[0]):
         raise ValueError(f"X has {sum(ours[0])} rows, {name} has {sum(theirs[0])}")
-    if known and theirs[0] != ours[0]:
-        part = part.rechunk({0: ours[0]})
-    return _blocks(part, name)
+    return part if theirs[0] == ours[0] else part.rechunk({0: ours[0]})
 
 
 def tree_of(items: list[Any]) -> Any:
@@ -127,11 +146,25 @@ class Tasks:
 
     def __init__(self, client: Client) -> None:
         self.client, self.token, self.count = client, secrets.token_hex(4), itertools.count()
+        self.futures: weakref.WeakSet[Future] = weakref.WeakSet()
 
     def submit(self, function: Callable[..., Any], *arguments: Any, name: str | None = None) -> Future:
         """A task of its own."""
         key = f"{name or function.__name__}-{self.token}-{next(self.count)}"
-        return self.client.submit(function, *arguments, key=key)
+        future = self.client.submit(function, *arguments, key=key)
+        self.futures.add(future)
+        return future
+
+    def compute(self, lazy: list[Delayed]) -> list[Future]:
+        """Of tasks that are made already."""
+        futures: list[Future] = self.client.compute(lazy)
+        self.futures.update(futures)
+        return futures
+
+    def cancel(self) -> None:
+        """Nothing of it is wanted any more: an error would keep what is on the workers for as long as it is kept."""
+        with contextlib.suppress(Exception):  # the client may be gone, which is what the error says
+            self.client.cancel(list(self.futures), force=True)
 
     def each(
         self, function: Callable[..., Any], futures: Sequence[Any], *more: Any, name: str | None = None

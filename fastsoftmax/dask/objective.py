@@ -72,12 +72,21 @@ class ClusterRows:
         self.tasks, self.sizes, self.facts, self.n, self.m = tasks_, sizes, facts, sum(sizes), facts.m
         self.dtype, self.stored_dtype, self.x_dtype = dtype, stored_dtype, np.dtype(facts.x_dtype)
         self.pairs, self.by_feature, self.names = pairs, facts.sparse, facts.names
-        small, threads = bytes_ * self.n / len(parts) <= SMALL, sum(tasks_.client.nthreads().values())
-        self.each = FAN_IN if small or even(-(-len(parts) // FAN_IN), threads) else 1  # partitions of a task
+        small = bytes_ * self.n / len(parts) <= SMALL
+        self.each = FAN_IN if small or self._lie_together(parts) else 1  # partitions of a task
         self.bundles = [
             self.tasks.submit(tasks.bundle, *parts[k : k + self.each]) for k in range(0, len(parts), self.each)
         ]
         self._kept: dict[Any, Examples] = {}
+
+    def _lie_together(self, parts: list[Any]) -> bool:
+        """Whether each eight neighbours are with one worker, and groups of eight keep all threads busy."""
+        threads = sum(self.tasks.client.nthreads().values())
+        if not even(-(-len(parts) // FAN_IN), threads):
+            return False
+        holders = self.tasks.client.who_has(parts)
+        found = [set(holders.get(part.key, ())) for part in parts]
+        return all(set.intersection(*found[k : k + FAN_IN]) for k in range(0, len(found), FAN_IN))
 
     def objective(self, targets: ClusterTargets, dtype: Any = None) -> "ObjectiveOverCluster":
         """The objective over them."""

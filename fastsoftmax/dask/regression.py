@@ -51,9 +51,11 @@ class DaskSoftmaxRegression(SoftmaxRegression):
     Notes
     -----
     Data stay where they are: partitions are persisted, X and y of one together, and each step is a task a partition,
-    on the worker that has it (eight neighbours share a task where they are smaller than 4 MB). Weights go out once a
+    on the worker that has it (eight neighbours share a task where they are smaller than 4 MB, or lie together and such
+    groups keep all threads busy). Weights go out once a
     step, gradients come back summed along a tree over partitions by their numbers, so that the same partitions give the
-    same bytes on any number of workers, and those of a local fit of `Parts` with the same pieces. A task takes one
+    same bytes on any number of workers, and those of a local fit of `Parts` with the same pieces (with balanced classes
+    and weights that are no integers, but for rounding). A task takes one
     thread: have at least as many partitions as threads. If a worker dies, Dask makes its partitions again elsewhere,
     and the step repeats. Samples of the rows, of at most 512 MB, come to the client.
 
@@ -91,8 +93,8 @@ class DaskSoftmaxRegression(SoftmaxRegression):
         X: Any,
         y: Any = None,
         sample_weight: Any = None,
-        *,
         classes: Any = None,
+        *,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> "DaskSoftmaxRegression":
         """Fit to the optimum.
@@ -122,71 +124,56 @@ class DaskSoftmaxRegression(SoftmaxRegression):
             If X is no dask collection.
         """
         penalty = self._check_parameters()
-        client = client_of(self.client)
-        if y is None and is_collection(X):
-            raise ValueError("y is missing: only Parts have their own")
+        jobs = Tasks(client_of(self.client))
         with self._unchanged_if_refused():
-            rows, labels = self._on_workers(client, X, y, sample_weight, classes)
-            self.n_features_in_ = rows.m
-            self.__dict__.pop("feature_names_in_", None)
-            if rows.names is not None:
-                self.feature_names_in_ = as_names(rows.names)
-            outcome = self._solve(rows, labels, None, penalty, checkpoint)
+            try:
+                rows, labels = self._on_workers(jobs, X, y, sample_weight, classes)
+                self.n_features_in_ = rows.m
+                self.__dict__.pop("feature_names_in_", None)
+                if rows.names is not None:
+                    self.feature_names_in_ = as_names(rows.names)
+                outcome = self._solve(rows, labels, None, penalty, checkpoint)
+            except BaseException:
+                jobs.cancel()
+                raise
         if not outcome.converged:
             self._warn(outcome)
         return self
 
-    def _on_workers(self, client: Any, X: Any, y: Any, weight: Any, classes: Any) -> tuple[ClusterRows, ClusterLabels]:
+    def _on_workers(self, jobs: Tasks, X: Any, y: Any, weight: Any, classes: Any) -> tuple[ClusterRows, ClusterLabels]:
         """Partitions, checked in a first pass, as objectives take them."""
-        jobs = Tasks(client)
-        raw = client.compute(pieces_of(X, y, weight))
-        seen: list[tasks.Seen] = client.gather(jobs.each(tasks.look, raw))
-        filled = [(part, look) for part, look in zip(raw, seen, strict=True) if look.n]
-        if not filled:
+        gather = jobs.client.gather
+        raw = jobs.compute(pieces_of(jobs.client, X, y, weight))
+        seen: list[tasks.Seen] = gather(jobs.each(tasks.look, raw))
+        raw = [part for part, look in zip(raw, seen, strict=True) if look.n]
+        looks = [look for look in seen if look.n]
+        if not looks:
             raise ValueError("there are no rows: all partitions are empty")
-        looks = [look for _, look in filled]
         first = looks[0].facts
         assert first is not None
-        for k, look in enumerate(looks):
+        for look in looks:
             assert look.facts is not None
-            compare(f"partition {k}", look.facts, first)
-        known, totals = _classes(looks, classes)
-        shares = self._class_weights(known, totals)
-        parts = jobs.each(tasks.prepare, [part for part, _ in filled], known, shares, self.label_smoothing)
-        del raw
-        sizes = client.gather(jobs.each(tasks.measure, parts))
-        rows_there = [(part, size) for part, size in zip(parts, sizes, strict=True) if size[0]]
+            compare(look.name, look.facts, first)
+        known, totals, found = _classes(looks, classes)
+        shares = _class_weights(self.class_weight, known, totals, found)
+        parts = jobs.each(tasks.prepare, raw, known, shares, self.label_smoothing)
+        raw.clear()
+        rows_there = [
+            (part, size) for part, size in zip(parts, gather(jobs.each(tasks.measure, parts)), strict=True) if size[0]
+        ]
         if not rows_there:
             raise ValueError("there is nothing to fit: all weights are 0")
         counts, weights, entropies, each = zip(*(size for _, size in rows_there), strict=True)
-        n, total = sum(counts), float(sum(weights))
+        n, total, all_rows = sum(counts), float(sum(weights)), sum(look.n for look in looks)
         rows = ClusterRows(
             jobs, [part for part, _ in rows_there], list(counts), first, looks[0].dtype, looks[0].stored_dtype,
-            sum(look.pairs * look.n for look in looks) / sum(look.n for look in looks),
-            sum(look.bytes for look in looks) / sum(look.n for look in looks),
+            sum(look.pairs * look.n for look in looks) / all_rows, sum(look.bytes for look in looks) / all_rows,
         )  # fmt: skip
         targets = ClusterTargets(
-            n,
-            functools.reduce(np.add, each),
-            total,
-            sum(entropies) / total,
-            self.label_smoothing,
+            n, functools.reduce(np.add, each), total, sum(entropies) / total, self.label_smoothing,
             looks[0].classes is not None,
-        )
+        )  # fmt: skip
         return rows, ClusterLabels(known, targets)
-
-    def _class_weights(self, classes: Array, totals: Array) -> Array | None:
-        """One for each class, by what all rows weigh."""
-        given = self.class_weight
-        if given is None:
-            return None
-        if given == "balanced":
-            present = totals > 0
-            return np.where(present, totals.sum() / (present.sum() * np.where(present, totals, 1)), 0.0)
-        strange = [label for label in given if label not in classes.tolist()]
-        if strange:
-            raise ValueError(f"class_weight names classes that y does not have: {strange}")
-        return np.array([float(given.get(label, 1.0)) for label in classes.tolist()])
 
     def to_local(self) -> SoftmaxRegression:
         """The same model as a `SoftmaxRegression`, for arrays in memory.
@@ -205,13 +192,13 @@ class DaskSoftmaxRegression(SoftmaxRegression):
         Parameters
         ----------
         X : dask array or frame of shape (n, m)
-            What is in memory is predicted at once.
+            What is in memory is predicted at once; Parts are read here.
 
         Returns
         -------
         dask array of shape (n,)
         """
-        return lazily(self, X, "predict", self.classes_.dtype, None) if is_collection(X) else super().predict(X)
+        return lazily(self, X, "predict") if is_collection(X) else super().predict(X)
 
     def predict_proba(self, X: Any, *, out: Any = None) -> Any:
         """The probabilities of the classes, lazily.
@@ -226,9 +213,20 @@ class DaskSoftmaxRegression(SoftmaxRegression):
         -------
         dask array of shape (n, c)
         """
-        if not is_collection(X):
-            return super().predict_proba(X, out=out)
-        return lazily(self, X, "predict_proba", self.coef_.dtype, len(self.classes_))
+        return lazily(self, X, "predict_proba") if is_collection(X) else super().predict_proba(X, out=out)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """The logarithms of the probabilities of the classes, lazily.
+
+        Parameters
+        ----------
+        X : dask array or frame of shape (n, m)
+
+        Returns
+        -------
+        dask array of shape (n, c)
+        """
+        return lazily(self, X, "predict_log_proba") if is_collection(X) else super().predict_log_proba(X)
 
     def decision_function(self, X: Any) -> Any:
         """The logits of the classes, lazily.
@@ -241,11 +239,7 @@ class DaskSoftmaxRegression(SoftmaxRegression):
         -------
         dask array of shape (n, c), or (n,) for two classes
         """
-        if not is_collection(X):
-            return super().decision_function(X)
-        return lazily(
-            self, X, "decision_function", self.coef_.dtype, len(self.classes_) if len(self.classes_) > 2 else None
-        )
+        return lazily(self, X, "decision_function") if is_collection(X) else super().decision_function(X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The accuracy, computed.
@@ -264,17 +258,15 @@ class DaskSoftmaxRegression(SoftmaxRegression):
         return share_right(self, client_of(self.client), X, y, sample_weight)
 
 
-def _classes(looks: list[tasks.Seen], given: Any) -> tuple[Array, Array]:
-    """All of them, and what each weighs."""
-    if looks[0].classes is None:
-        return np.arange(len(looks[0].totals)), functools.reduce(np.add, [look.totals for look in looks])
-    kinds = {
-        look.classes.dtype.kind.translate(str.maketrans("biufUS", "nnnntt"))
-        for look in looks
-        if look.classes is not None
-    }
-    if len(kinds) > 1:
-        raise PartError("some partitions have labels that are text, others numbers")
+def _classes(looks: list[tasks.Seen], given: Any) -> tuple[Array, Array, int]:
+    """All of them, what each weighs, and how many there are in y."""
+    first = looks[0]
+    for look in looks:
+        if _kind(look) != _kind(first):
+            raise PartError(f"{look.name} has y of {_kind(look)}, where {first.name} has {_kind(first)}")
+    if first.classes is None:
+        c = len(first.totals)
+        return np.arange(c), functools.reduce(np.add, [look.totals for look in looks]), c
     found = np.unique(np.concatenate([look.classes for look in looks if look.classes is not None]))
     known = found if given is None else np.unique(np.asarray(given))
     strange = np.setdiff1d(found, known)
@@ -286,4 +278,23 @@ def _classes(looks: list[tasks.Seen], given: Any) -> tuple[Array, Array]:
     for look in looks:
         if look.classes is not None:
             totals[np.searchsorted(known, look.classes)] += look.totals
-    return known, totals
+    return known, totals, len(found)
+
+
+def _kind(look: tasks.Seen) -> str:
+    """Of y."""
+    if look.classes is None:
+        return f"probabilities of {len(look.totals)} classes"
+    return "text" if look.classes.dtype.kind in "US" else "numbers"
+
+
+def _class_weights(given: Any, classes: Array, totals: Array, found: int) -> Array | None:
+    """One for each class, by what all rows weigh."""
+    if given is None:
+        return None
+    if isinstance(given, str):  # "balanced"
+        return np.where(totals > 0, totals.sum() / (found * np.where(totals > 0, totals, 1)), 0.0)
+    weights = np.array([float(given.get(label, 1.0)) for label in classes.tolist()])
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"class_weight must be finite numbers that are not negative, got {given!r}")
+    return weights

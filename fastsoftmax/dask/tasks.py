@@ -3,9 +3,11 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
 
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.examples import Examples
+from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.parted_rows import Facts, designed, naming
 from fastsoftmax.data.pieces import PartError
@@ -32,6 +34,7 @@ class Raw(NamedTuple):
 class Seen(NamedTuple):
     """What the first pass says of a partition."""
 
+    name: str
     n: int
     facts: Facts | None  # None where there are no rows
     dtype: Any
@@ -51,8 +54,13 @@ class View(NamedTuple):
     active: Array | None
 
 
-def partition(name: str, X: Any, y: Any, weight: Any) -> Raw:
+def partition(name: str, X: Any, y: Any = None, weight: Any = None) -> Raw:
     """Rows, labels and weights that lie together."""
+    for part, title in ((y, "y"), (weight, "sample_weight")):
+        index, other = getattr(X, "index", None), getattr(part, "index", None)
+        if index is not None and hasattr(index, "equals") and hasattr(other, "equals") and not index.equals(other):
+            raise PartError(f"{name}: the index of {title} is another than that of X")
+        unmasked(part, f"{title} of {name}")
     y, weight = (None if part is None else np.asarray(part) for part in (y, weight))
     if y is None:
         raise PartError(f"{name} has no y")
@@ -70,17 +78,20 @@ def look(raw: Raw) -> Seen:
     """The first pass."""
     n = raw.X.shape[0]
     if n == 0:
-        return Seen(0, None, None, None, 0.0, 0, None, np.zeros(0))
+        return Seen(raw.name, 0, None, None, None, 0.0, 0, None, np.zeros(0))
     design, facts = designed(raw.name, raw.X)
     row = design.row_not_finite()
     if row is not None:
         raise PartError(f"{raw.name}: row {row} of X holds NaN or infinity")
     weight = np.ones(n) if raw.weight is None else raw.weight
     size = sum(array.nbytes for array in design.arrays())
-    head = (n, facts, design.dtype, design.stored_dtype, design.pairs, size)
+    head = (raw.name, n, facts, design.dtype, design.stored_dtype, design.pairs, size)
     if raw.y.ndim == 2:
         return Seen(*head, None, (weight[:, None] * raw.y).sum(0))
-    classes, codes = np.unique(raw.y, return_inverse=True)
+    with naming(raw.name):
+        if raw.y.dtype.kind not in "biuU":
+            check_classification_targets(raw.y)
+        classes, codes = np.unique(raw.y, return_inverse=True)
     return Seen(*head, classes, np.bincount(codes, weight, len(classes)))
 
 

@@ -31,7 +31,8 @@ def at_hand(X: Any) -> Any:
     ------
     TypeError
     """
-    if hasattr(X, "__dask_graph__"):
+    graph = getattr(X, "__dask_graph__", None)
+    if callable(graph) and graph() is not None:  # of xarray's arrays in memory it is None
         raise TypeError(
             f"X is a {type(X).__name__} of Dask: fastsoftmax.dask.DaskSoftmaxRegression fits it where it lies; "
             "X.compute() brings it here"

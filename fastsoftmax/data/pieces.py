@@ -138,6 +138,9 @@ class NpyFile:
         self.seen: tuple[int, int, int] | None = None
         self.mapped: Array | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"seen": None, "mapped": None}  # another process, perhaps another machine, maps it itself
+
     def load(self) -> Array:
         """The array; the same memory as before, unless the file changed: then there is an error."""
         try:
@@ -182,15 +185,19 @@ class NpyPart:
         shape = X.load().shape
         self.rows: int | None = shape[0] if shape else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: self._own(getattr(self, name), self.rows or 0, False) for name in ("y", "weight")}
+        return vars(self) | own | {"start": 0}  # not those of all rows with each part
+
     def read(self, targets: bool) -> Taken:
         X = self.X.load()
         if not targets:
             return Taken(X)
         return Taken(X, *(self._own(part, len(X)) for part in (self.y, self.weight)))
 
-    def _own(self, values: Any, n: int) -> Any:
+    def _own(self, values: Any, n: int, load: bool = True) -> Any:
         if isinstance(values, NpyFile):
-            return values.load()
+            return values.load() if load else values
         return None if values is None else values[self.start : self.start + n]
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from sklearn.base import clone
 from sklearn.datasets import make_classification
+from sklearn.exceptions import NotFittedError
 
 import fastsoftmax as fs
 from fastsoftmax.dask import DaskSoftmaxRegression
@@ -285,7 +286,6 @@ def test_what_is_refused(client, data):
     before = dict(vars(model))
     nan = X.copy()
     nan[120, 3] = np.nan
-    narrow = da.concatenate([collection(X)[:350], da.from_array(X[350:].astype("f"), chunks=(250, M))])
     for arguments, options, message in (
         ((collection(nan), collection(y)), {}, "partition 2: row 19 of X holds NaN or infinity"),
         ((collection(X), collection(y * 0)), {}, "at least 2 classes are needed"),
@@ -295,16 +295,34 @@ def test_what_is_refused(client, data):
         ((collection(X), collection(y), collection(-1.0 * y)), {}, "sample_weight must be finite and not negative"),
         ((collection(X), collection(y)[1:]), {}, "X has 600 rows, y has 599"),
         ((collection(X), None), {}, "y is missing"),
+        ((parts(X, y), collection(y)), {}, "Parts on a cluster have their own y and weights"),
+        ((fs.Parts([X]),), {}, "part 0 has no y"),
+        ((collection(X), collection(X[:, 0])), {}, r"partition \d: Unknown label type: continuous"),
+        ((fs.Parts([(X, y), (X, np.eye(3)[y])]),), {}, "part 1 has y of probabilities of 3 classes, where part 0 has"),
+        ((fs.Parts([(X[:0], y[:0]), (X, y), (X[:, 1:], y)]),), {}, "part 2 has 6 features, where the first part has 7"),
+        ((collection(X[:, 0]), collection(y)), {}, "X must have 2 dimensions"),
     ):
         with pytest.raises(ValueError, match=message):
             model.fit(*arguments, **options)
+    with pytest.raises(ValueError, match="class_weight must be finite numbers that are not negative"):
+        DaskSoftmaxRegression(client=client, class_weight={0: -1.0}).fit(collection(X), collection(y))
+    with pytest.raises(TypeError, match="X must be a dask array or frame, or Parts, got Delayed"):
+        model.fit(dask.delayed(X), collection(y))
+    with pytest.raises(ValueError, match="X has 3 features"):
+        model.predict(collection(X)[:, :3])
+    with pytest.raises(NotFittedError):
+        DaskSoftmaxRegression().predict(collection(X))
+    for labels in (np.array(["a", "b", "c"])[y], np.eye(3)[y]):
+        with pytest.raises(ValueError, match="where labels like classes_, of dtype int64, are expected"):
+            model.score(collection(X), collection(labels))
+    with pytest.raises(TypeError, match="y of partition 0 is a masked array"):
+        model.fit(collection(X), da.ma.masked_array(collection(y), collection(y == 0)))
     with pytest.raises(TypeError, match="y must be a dask array or series, as X is, got ndarray"):
         model.fit(collection(X), y)
     with pytest.raises(TypeError, match="X must be a dask array or frame, or Parts, got ndarray"):
         model.fit(X, y)
     assert vars(model).keys() == before.keys()
     assert all(vars(model)[name] is before[name] for name in before)
-    assert narrow is not None
 
 
 def test_classes_that_are_not_among_the_rows(client, data):
@@ -313,6 +331,70 @@ def test_classes_that_are_not_among_the_rows(client, data):
     assert found.classes_.tolist() == [0, 1, 2, 9]
     assert found.coef_.shape == (4, M)
     assert not (found.predict(X) == 9).any()
+
+
+def test_a_source_that_both_are_made_of_is_read_once(client):
+    """So rows and labels that are drawn together stay together."""
+
+    def load(seed):
+        rng = np.random.default_rng()  # without a seed: each call gives other rows
+        X = rng.standard_normal((200, 4))
+        return np.concatenate([X, (X[:, :1] > 0)], 1)
+
+    Z = da.concatenate([da.from_delayed(dask.delayed(load)(seed), (200, 5), float) for seed in range(3)])
+    X, y = Z[:, :4], Z[:, 4].astype(int)
+    model = DaskSoftmaxRegression(client=client, C=1e4).fit(X, y)
+    assert model.objective_ < 0.1
+    assert model.score(X, y) > 0.95
+
+
+def test_frames_whose_rows_do_not_match(client, data):
+    X, y = data
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abcdefg")), npartitions=2)
+    other = dd.from_pandas(pd.Series(y, index=np.arange(N) + 7), npartitions=2)
+    with pytest.raises(ValueError, match="partition 0: the index of y is another than that of X"):
+        DaskSoftmaxRegression(client=client).fit(frame, other)
+
+
+def test_class_weights_where_a_class_weighs_nothing(client, data):
+    X, y = data
+    weight = np.where(y == 2, 0.0, 1.0)
+    options = {"class_weight": "balanced"}
+    found = DaskSoftmaxRegression(client=client, **options).fit(*map(collection, (X, y, weight)))
+    same(found, fs.SoftmaxRegression(**options).fit(parts(X, y, weight)))
+    weight = np.random.default_rng(0).random(N)
+    found = DaskSoftmaxRegression(client=client, **options).fit(*map(collection, (X, y, weight)))
+    local = fs.SoftmaxRegression(**options).fit(parts(X, y, weight))
+    np.testing.assert_allclose(found.coef_, local.coef_, rtol=1e-9)
+
+
+def test_predictions_have_the_dtype_that_they_say(client, data):
+    X, y = data
+    model = DaskSoftmaxRegression(client=client).fit(collection(X.astype("f")), collection(y))
+    for dtype in "fdeB":
+        rows = collection(np.abs(X).astype(dtype))
+        for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+            lazy = getattr(model, name)(rows)
+            assert lazy.dtype == lazy.compute().dtype
+            np.testing.assert_allclose(
+                lazy.compute(), getattr(model, name)(np.abs(X).astype(dtype)), rtol=1e-5, atol=1e-5
+            )
+
+
+def test_inside_a_task_it_is_refused(client, data):
+    X, y = data
+
+    def inside():
+        return DaskSoftmaxRegression().fit(collection(X), collection(y))
+
+    with pytest.raises(RuntimeError, match="begun inside a task"):
+        client.submit(inside, pure=False).result()
+
+
+def test_slices_go_to_workers_one_by_one(client, data):
+    X, y = data
+    parts_ = fs.Parts.from_slices(X, y, rows=100)
+    same(DaskSoftmaxRegression(client=client).fit(parts_), fs.SoftmaxRegression().fit(parts_))
 
 
 def test_without_a_client(data, monkeypatch):
@@ -340,16 +422,35 @@ def test_estimators_in_memory_name_the_one_of_clusters(data):
             call(X, y)
 
 
-def test_nothing_is_left_on_the_workers(client, data):
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_nothing_is_left_on_the_workers(client, data, monkeypatch):
     def keys():
         return {key for held in client.has_what().values() for key in held}
 
+    def gone():
+        for _ in range(100):
+            if keys() <= before:
+                return True
+            time.sleep(0.05)
+        return False
+
     X, y = data
-    before = keys()  # of errors in other tests, which pytest keeps
-    model = DaskSoftmaxRegression(client=client).fit(collection(X), collection(y))
-    for _ in range(100):
-        if keys() <= before:
-            break
-        time.sleep(0.05)
-    assert keys() <= before
-    assert model.converged_
+    own = client.persist(collection(X))
+    wait(own)
+    before = keys()
+    model = DaskSoftmaxRegression(client=client)
+    assert model.fit(own, collection(y)).converged_
+    assert gone()
+    nan = X.copy()
+    nan[5, 5] = np.nan
+    with pytest.raises(ValueError, match="NaN") as error:
+        model.fit(collection(nan), collection(y))
+    assert gone(), error
+    monkeypatch.setattr(DaskSoftmaxRegression, "_solve", interrupt)
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        model.fit(own, collection(y))
+    assert gone(), interruption
+    np.testing.assert_array_equal(own.compute(), X)  # what was the user's is there

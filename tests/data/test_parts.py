@@ -703,3 +703,18 @@ def test_slices_of_labels_are_read_once(X, y):
     content(rows)
     assert asked.count("y") == first
     assert asked.count("X") > first
+
+
+def test_files_go_to_another_process_without_what_is_in_them(tmp_path, X, y):
+    import pickle
+
+    for i in range(4):
+        np.save(tmp_path / f"{i}.npy", np.tile(X, (50, 1)))
+    everything = np.tile(y, 200)
+    parts = Parts.from_npy(tmp_path, everything)
+    PartedRows(parts)
+    sent = [pickle.dumps(piece) for piece in parts.listed()]
+    assert max(map(len, sent)) < 2 * everything.nbytes / 4
+    rows = PartedRows(Parts.of([pickle.loads(piece) for piece in sent]))
+    np.testing.assert_array_equal(rows.y, everything)
+    assert rows.n == len(everything)
