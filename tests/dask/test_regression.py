@@ -381,6 +381,17 @@ def test_predictions_have_the_dtype_that_they_say(client, data):
             )
 
 
+def test_the_example_of_the_docstring():
+    """Here, for it leaves sockets to the collector."""
+    import doctest
+
+    from fastsoftmax.dask import regression
+
+    found = doctest.testmod(regression)
+    assert found.failed == 0
+    assert found.attempted > 5
+
+
 def test_inside_a_task_it_is_refused(client, data):
     X, y = data
 
