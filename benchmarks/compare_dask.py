@@ -1,6 +1,6 @@
 """DaskSoftmaxRegression on local workers beside one process: ratios, seconds a step, memory of the client.
 
-Run: python benchmarks/compare_dask.py [overhead] [partitions] [memory]
+Run: python benchmarks/compare_dask.py [tasks] [overhead] [partitions] [memory]
 
 Each worker is a process of one thread. Fits take turns, the first of each untimed; ratios are of medians.
 """
@@ -41,6 +41,26 @@ def rows_of(n: int, m: int, c: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, m), dtype=np.float32)
     return X, (X[:, :c] + 2 * rng.standard_normal((n, c), dtype=np.float32)).argmax(1)
+
+
+def nothing(part: Any, number: int) -> Any:
+    return np.zeros((10, 256))
+
+
+def tasks() -> None:
+    """What tasks take that do nothing."""
+    print("\n| tasks that do nothing | milliseconds, there and back, for each |\n|---|---|")
+    with cluster(2) as made, Client(made) as client:
+        held = [client.submit(np.arange, 10, key=f"held-{i}") for i in range(16)]
+        client.gather(held)
+        for count in (1, 16):
+            times = []
+            for turn in range(30):
+                start = time.perf_counter()
+                sent = [client.submit(nothing, held[i], i, key=f"nothing-{count}-{turn}-{i}") for i in range(count)]
+                client.gather(sent)
+                times.append(time.perf_counter() - start)
+            print(f"| {count} | **{1e3 * np.median(times) / count:.1f}** |", flush=True)
 
 
 def overhead() -> None:
@@ -110,7 +130,7 @@ def memory() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = {"overhead": overhead, "partitions": partitions, "memory": memory}
+    known = {"tasks": tasks, "overhead": overhead, "partitions": partitions, "memory": memory}
     parser.add_argument("parts", nargs="*", choices=[*known, []])
     for name in parser.parse_args().parts or known:
         known[name]()

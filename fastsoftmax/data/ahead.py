@@ -9,9 +9,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 QUICK = 2e-3  # seconds a part: a thread for each costs 0.1 to 1 ms
-LAST = (
-    10.0  # seconds that Python waits in the end for readers: one inside a library that is taken down ends in an abort
-)
+LAST = 3.0  # seconds that Python waits, as it ends, for readers: one in a library that is taken down means an abort
 _readers: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
 
 
@@ -24,7 +22,10 @@ def _await_readers() -> None:
 
 
 class _Next(Generic[T]):
-    """The next item of an iterator, by a thread that nobody waits for in the end: a slow disk does not stop Ctrl-C."""
+    """The next item of an iterator, by a thread that no caller waits for: a slow disk does not stop Ctrl-C.
+
+    Python itself waits for it as it ends, but not for long: see LAST.
+    """
 
     def __init__(self, items: Iterator[T]) -> None:
         self.items, self.found, self.done = items, list[T](), threading.Event()

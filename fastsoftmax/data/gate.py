@@ -24,7 +24,7 @@ def is_sparse(values: Any) -> bool:
     return issparse is not None and bool(issparse(values))
 
 
-def at_hand(X: Any) -> Any:
+def undistributed(X: Any) -> Any:
     """X, which is no collection of Dask: those would be pulled together.
 
     Raises

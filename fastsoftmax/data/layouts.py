@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from fastsoftmax.data.csr import CSR
 from fastsoftmax.data.dense import Dense
 from fastsoftmax.data.design import Design
-from fastsoftmax.data.gate import FLOATS, at_hand, is_sparse, numbers
+from fastsoftmax.data.gate import FLOATS, is_sparse, numbers, undistributed
 
 
 def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Design:
@@ -17,7 +17,7 @@ def as_design(X: Any, scale: float | ArrayLike = 1.0) -> Design:
         return Dense(X, scale)
     if isinstance(X, Design):
         return X
-    return CSR(X, scale) if is_sparse(X) else Dense(at_hand(X), scale)
+    return CSR(X, scale) if is_sparse(X) else Dense(undistributed(X), scale)
 
 
 def as_array(design: Design) -> Any:

@@ -217,6 +217,13 @@ def read(piece: Piece, targets: bool) -> Taken:
     return taken
 
 
+def one_of(name: str, given: Any, own: Any) -> Any:
+    """y or weights that were given for all rows, or those of the parts."""
+    if given is not None and own is not None and given is not own:
+        raise ValueError(f"{name} was given, and the parts have their own: give one of the two")
+    return own if given is None else given
+
+
 class Named:
     """An array with names of its columns, as frames have."""
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastsoftmax.data.design import Design
 from fastsoftmax.data.examples import Examples
-from fastsoftmax.data.gate import at_hand, check_sparse, is_sparse, unmasked
+from fastsoftmax.data.gate import check_sparse, is_sparse, undistributed, unmasked
 from fastsoftmax.data.layouts import as_array, as_design
 from fastsoftmax.estimators.rows import (
     check_features,
@@ -38,7 +38,7 @@ Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 def _trusted(X: Any) -> Any:
     """Refuses what scikit-learn would not: masks it would ignore, and indices with which scipy would crash."""
-    unmasked(at_hand(X), "X")
+    unmasked(undistributed(X), "X")
     if is_sparse(X):
         check_sparse(X)
     return X

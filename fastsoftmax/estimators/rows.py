@@ -17,7 +17,7 @@ from fastsoftmax.data.gate import is_half, is_sparse, unmasked
 from fastsoftmax.data.layouts import as_array, as_design
 from fastsoftmax.data.parted_rows import PartedRows, designed, naming
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.pieces import Named, PartError, Taken
+from fastsoftmax.data.pieces import Named, PartError, Taken, one_of
 from fastsoftmax.data.targets import as_weight
 
 Rows = Design | PartedRows
@@ -96,12 +96,6 @@ def checked_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool
     else:
         check_features(estimator, rows.m, names)
     return rows, y, sample_weight
-
-
-def one_of(name: str, given: Any, own: Any) -> Any:
-    if given is not None and own is not None and given is not own:
-        raise ValueError(f"{name} was given, and the parts have their own: give one of the two")
-    return own if given is None else given
 
 
 def checked_design(X: Any) -> Design:

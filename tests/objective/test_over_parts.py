@@ -12,6 +12,7 @@ from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.parted_rows import PartedRows
 from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.targets import as_targets
+from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.objective import curvature
 from fastsoftmax.objective.base import Objective
 from fastsoftmax.objective.over_parts import ObjectiveOverParts
@@ -60,8 +61,13 @@ def test_attributes(both):
     for name in Objective.__annotations__:
         if name == "in_memory":
             assert (whole.in_memory, parts.in_memory) == (True, False)
-        elif name in ("pairs", "total"):
-            same(getattr(parts, name), getattr(whole, name))
+        elif name == "pairs":
+            same(parts.pairs, whole.pairs)
+        elif name == "total":  # the sum of those of the parts, in their order
+            weight = whole.targets.weight
+            own = [ordered_sum(weight[a:b]) for a, b in itertools.pairwise(CUTS)]
+            assert parts.total == float(sum(map(float, own)))
+            same(parts.total, whole.total)
         else:
             np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name), err_msg=name)
 
