@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from dask.delayed import Delayed, delayed
-from distributed import Client, Future, get_client, get_worker
+from distributed import Client, Future, get_client, get_worker, wait
 
 from fastsoftmax.dask import tasks
 from fastsoftmax.data.parts import Parts
@@ -160,6 +160,17 @@ class Tasks:
         futures: list[Future] = self.client.compute(lazy)
         self.futures.update(futures)
         return futures
+
+    def gather(self, futures: list[Future]) -> list[Any]:
+        """What they are; of errors the first by order, whichever came first."""
+        try:
+            return list(self.client.gather(futures))
+        except Exception:
+            wait(futures)
+            for future in futures:
+                if future.status == "error":
+                    future.result()
+            raise
 
     def cancel(self) -> None:
         """Nothing of it is wanted any more: an error would keep what is on the workers for as long as it is kept."""

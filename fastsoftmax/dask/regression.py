@@ -142,9 +142,8 @@ class DaskSoftmaxRegression(SoftmaxRegression):
 
     def _on_workers(self, jobs: Tasks, X: Any, y: Any, weight: Any, classes: Any) -> tuple[ClusterRows, ClusterLabels]:
         """Partitions, checked in a first pass, as objectives take them."""
-        gather = jobs.client.gather
         raw = jobs.compute(pieces_of(jobs.client, X, y, weight))
-        seen: list[tasks.Seen] = gather(jobs.each(tasks.look, raw))
+        seen: list[tasks.Seen] = jobs.gather(jobs.each(tasks.look, raw))
         raw = [part for part, look in zip(raw, seen, strict=True) if look.n]
         looks = [look for look in seen if look.n]
         if not looks:
@@ -159,7 +158,9 @@ class DaskSoftmaxRegression(SoftmaxRegression):
         parts = jobs.each(tasks.prepare, raw, known, shares, self.label_smoothing)
         raw.clear()
         rows_there = [
-            (part, size) for part, size in zip(parts, gather(jobs.each(tasks.measure, parts)), strict=True) if size[0]
+            (part, size)
+            for part, size in zip(parts, jobs.gather(jobs.each(tasks.measure, parts)), strict=True)
+            if size[0]
         ]
         if not rows_there:
             raise ValueError("there is nothing to fit: all weights are 0")
