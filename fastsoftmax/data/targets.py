@@ -173,6 +173,19 @@ class CheckedTargets:
         """The same without label smoothing."""
         return CheckedTargets(self.kernel._replace(smoothing=0.0), self.n, self.c)
 
+    def weighing(self) -> NDArray[np.int64]:
+        """The numbers of the rows whose weight is not 0."""
+        return np.flatnonzero(self.kernel.weight > 0) if len(self.kernel.weight) else np.arange(self.n)
+
+    def weight_of(self, rows: NDArray[Any]) -> float:
+        """What some of the rows weigh, in order."""
+        return float(ordered_sum(self.kernel.weight[rows])) if len(self.kernel.weight) else float(len(rows))
+
+    def likeliest(self) -> NDArray[np.int64]:
+        """The label of each row, or its most probable class."""
+        labels, soft, *_ = self.kernel
+        return labels if len(labels) else np.asarray(soft.reshape(-1, self.c).argmax(1))
+
     def class_totals(self) -> NDArray[np.float64]:
         """What each class weighs, before smoothing."""
         return _class_totals(self.kernel.labels, self.kernel.soft.reshape(-1, self.c), self.c, self.kernel.weight)

@@ -16,7 +16,8 @@ from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.rows import Rows, rows_of
 from fastsoftmax.training.epochs import Progress, Record
-from fastsoftmax.training.sources import SHUFFLE_BYTES, Source, source_of
+from fastsoftmax.training.source import Source
+from fastsoftmax.training.sources import SHUFFLE_BYTES, source_of
 from fastsoftmax.training.trainer import Trainer
 
 Array = NDArray[Any]
@@ -30,8 +31,9 @@ def suited(source: Source) -> tuple[float, float]:
     The rate is 8 / (1 + the mean squared length of the scaled rows), which is about 8: a gradient's Lipschitz constant
     is at most half of that mean, and less where probabilities are not all alike.
     """
-    _, squares = source.moments()
-    length = float(squares.sum() / source.targets.total)
+    objective = source.objective()
+    _, squares = objective.moments()
+    length = float(squares.sum() / objective.total)
     unit = float(np.exp2(np.round(0.5 * np.log2(8 / length)))) if 0 < length < np.inf else 1.0
     return 8 / (1 + length * unit * unit), unit
 

@@ -1,7 +1,7 @@
 """Mini-batch descent over an objective: the state that an optimiser moves, and slices of steps that drivers take."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,19 @@ from fastsoftmax.objective.softmax import SLICE, SoftmaxObjective
 Array = NDArray[Any]
 
 
+class Settings(NamedTuple):
+    """Of steps."""
+
+    adam: bool  # whether the optimiser is Adam, else it is SGD
+    rule: updates.Rule
+    batch: int  # rows of a step
+    micro: int  # rows of the pieces in which its gradient is accumulated
+    share: float  # what a batch's gradient is multiplied by, times its rows: n / S
+    l2: float  # penalty on the weights
+    fit_intercept: bool  # whether the intercept moves, or stays 0
+    average: bool  # whether to keep the mean of the weights over the steps
+
+
 class Descent:
     """Weights of the scaled features, moved by one step a batch.
 
@@ -21,45 +34,19 @@ class Descent:
     ----------
     objective : SoftmaxObjective
         Over the training rows.
-    adam : bool
-        Whether the optimiser is Adam, else it is SGD.
-    rule : Rule
-        Its settings.
-    batch, micro : int
-        Rows of a step, and of the pieces in which its gradient is accumulated.
-    share : float
-        What a batch's gradient is multiplied by, times its rows: n / S.
-    l2 : float
-        Penalty on the weights.
-    fit_intercept : bool
-        Whether the intercept moves, or stays 0.
-    average : bool
-        Whether to keep the mean of the weights over the steps.
+    settings : Settings
     """
 
-    def __init__(
-        self,
-        objective: SoftmaxObjective,
-        adam: bool,
-        rule: updates.Rule,
-        *,
-        batch: int,
-        micro: int,
-        share: float,
-        l2: float,
-        fit_intercept: bool,
-        average: bool,
-    ) -> None:
-        self.objective, self.rule, self.batch, self.micro = objective, rule, int(batch), int(micro)
-        self.share, self.l2, self.adam = float(share), float(l2), adam
-        self.fit_intercept, self.average = fit_intercept, average
+    def __init__(self, objective: SoftmaxObjective, settings: Settings) -> None:
+        self.objective, self.settings = objective, settings
+        self.adam, self.rule, self.batch, self.micro, self.share, self.l2, fit_intercept, average = settings
         c, dtype = objective.c, objective.dtype
-        self.part = partition(objective.plan, dtype, micro)
+        self.part = partition(objective.plan, dtype, self.micro)
         row = 4.0 * self.part.classes * objective.pairs
-        self.step_operations = row * batch
+        self.step_operations = row * self.batch
         self.W, self.b = memory.aligned((objective.plan.length,), dtype), np.zeros(self.part.classes, dtype)
         size, shift = len(self.W), c if fit_intercept else 0
-        moments = (rule.momentum > 0 or adam, adam, average)
+        moments = (self.rule.momentum > 0 or self.adam, self.adam, average)
 
         def arrays(length: int) -> list[Array]:
             return [memory.aligned((length if used else 0,), dtype) for used in (True, *moments)]
@@ -101,10 +88,7 @@ class Descent:
 
     def over(self, objective: SoftmaxObjective) -> "Descent":
         """The same, where it is, over other rows."""
-        other = type(self)(
-            objective, self.adam, self.rule, batch=self.batch, micro=self.micro, share=self.share, l2=self.l2,
-            fit_intercept=self.fit_intercept, average=self.average,
-        )  # fmt: skip
+        other = type(self)(objective, self.settings)
         other.load(self.saved())
         return other
 

@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 
 from fastsoftmax.data.feature_names import Names
 from fastsoftmax.kernels import updates
-from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.model import SoftmaxModel
-from fastsoftmax.objective.base import Objective
-from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.training.checkpoint import Checkpoint, State
+from fastsoftmax.training.descent import Descent, Settings
 from fastsoftmax.training.schedules import learning_rates
-from fastsoftmax.training.sources import Source
-from fastsoftmax.training.suited import begin
+from fastsoftmax.training.source import Source, Validation
 
 logger = logging.getLogger("fastsoftmax")
 Array = NDArray[Any]
@@ -46,14 +43,6 @@ class Progress(NamedTuple):
         return self._replace(weights=weights)
 
 
-class Validation(NamedTuple):
-    """Rows that are only looked at."""
-
-    objective: Objective
-    fingerprint: Callable[[], str] | None  # of rows that were given
-    labels: Array  # what a prediction is compared with
-
-
 class Run:
     """One call of fit: what changes from epoch to epoch."""
 
@@ -61,7 +50,7 @@ class Run:
         self,
         trainer: Any,
         source: Source,
-        rows: Array,
+        rows: Array | range,
         classes: Array,
         held: Validation | None,
         stream: np.random.PCG64,
@@ -70,10 +59,9 @@ class Run:
         feature_names: Names | None = None,
     ) -> None:
         self.feature_names = feature_names
-        self.trainer, self.source, self.classes = trainer, source, classes
+        self.trainer, self.classes = trainer, classes
         self.held, self.stream, self.callbacks = held, stream, callbacks
-        weight = source.targets.kernel.weight
-        self.total = float(ordered_sum(weight[rows])) if len(weight) else float(len(rows))
+        self.total = source.weight_of(rows)
         full = trainer.optimizer == "gd"
         self.micro = len(rows) if full else min(int(trainer.batch_size), len(rows))
         self.batch = len(rows) if full else min(self.micro * int(trainer.accumulate_steps), len(rows))
@@ -83,11 +71,10 @@ class Run:
         beta1, beta2 = map(float, trainer.betas)
         rule = updates.Rule(momentum, bool(trainer.nesterov), beta1, beta2, float(trainer.eps))
         self.averages = trainer.average is not False
-        self.descent = begin(
-            source.prepared(rows, self.batch), adam, rule, batch=self.batch, micro=self.micro,
-            share=len(rows) / self.total, l2=float(trainer.l2), fit_intercept=trainer.fit_intercept,
-            average=self.averages,
-        )  # fmt: skip
+        share, l2 = len(rows) / self.total, float(trainer.l2)
+        self.steps = source.steps(
+            rows, Settings(adam, rule, self.batch, self.micro, share, l2, bool(trainer.fit_intercept), self.averages)
+        )
         self.mixes, self.before = trainer.shuffle and not full, 0
         if resume is not None:
             self.descent.load(resume.weights)
@@ -95,6 +82,11 @@ class Run:
         self.checkpoint: Checkpoint | None = None
         self.history: list[Record] = []
         self.stopped, self.best, self.waited = "", -1, 0
+
+    @property
+    def descent(self) -> Descent:
+        """What has the weights."""
+        return self.steps.descent
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Write to this checkpoint from now on, and begin with what it holds."""
@@ -164,19 +156,8 @@ class Run:
         )
         before = self.before // self.per_epoch
         averaging = self.averages and epoch + before >= (0 if trainer.average is True else trainer.average)
-        losses, done = list[float](), 0
-
-        def train(objective: SoftmaxObjective | None, order: NDArray[np.int64]) -> None:
-            nonlocal done
-            if objective is not None:
-                self.descent = self.descent.over(objective)
-            steps = -(-len(order) // self.batch)
-            self.descent.run(order, rates[done : done + steps], averaging)
-            losses.append(self.descent.take_loss())
-            done += steps
-
-        self.source.epoch(self.stream if self.mixes else None, train)
-        loss, seconds = math.fsum(losses) / self.total, time.perf_counter() - start
+        loss = self.steps.epoch(self.stream if self.mixes else None, rates, averaging) / self.total
+        seconds = time.perf_counter() - start
         if not (math.isfinite(loss) and self.descent.finite()):
             raise FloatingPointError(
                 f"loss {loss} or weights are not finite after epoch {epoch + 1}: X holds NaN or inf, or learning_rate="

@@ -1,19 +1,16 @@
 """The descent that suits the shapes."""
 
-from typing import Any
-
-from fastsoftmax.kernels import updates
 from fastsoftmax.objective.softmax import SoftmaxObjective
-from fastsoftmax.training.descent import Descent
+from fastsoftmax.training.descent import Descent, Settings
 from fastsoftmax.training.owning import OwningDescent, owns
 from fastsoftmax.training.touching import TouchingDescent, touches_few
 
 
-def begin(objective: SoftmaxObjective, adam: bool, rule: updates.Rule, **settings: Any) -> Descent:
+def begin(objective: SoftmaxObjective, settings: Settings) -> Descent:
     """A descent with weights of 0."""
     kind = Descent
-    if touches_few(objective, settings["batch"]):
+    if touches_few(objective, settings.batch):
         kind = TouchingDescent
-    elif owns(objective, settings["batch"], settings["micro"]):
+    elif owns(objective, settings.batch, settings.micro):
         kind = OwningDescent
-    return kind(objective, adam, rule, **settings)
+    return kind(objective, settings)

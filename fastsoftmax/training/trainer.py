@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,16 @@ from fastsoftmax.data.layouts import as_design, compute_dtype
 from fastsoftmax.data.parted_rows import PartedRows
 from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.pieces import Named, one_of
-from fastsoftmax.data.targets import CheckedTargets, ClassWeight, as_targets
+from fastsoftmax.data.targets import ClassWeight, as_targets
 from fastsoftmax.defaults import OPTIMIZERS
-from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.model import SoftmaxModel
-from fastsoftmax.objective.base import Objective
 from fastsoftmax.objective.fingerprint import fingerprint_of
 from fastsoftmax.objective.over import Rows, objective_over
 from fastsoftmax.training.checkpoint import Checkpoint, digest_of
-from fastsoftmax.training.epochs import Callback, Progress, Record, Run, Validation
+from fastsoftmax.training.epochs import Callback, Progress, Record, Run
 from fastsoftmax.training.schedules import SCHEDULES, Schedule, learning_rates
-from fastsoftmax.training.sources import SHUFFLE_BYTES, InParts, Source, source_of
+from fastsoftmax.training.source import Source, Validation, shuffled, validation_of
+from fastsoftmax.training.sources import SHUFFLE_BYTES, source_of
 
 __all__ = ["Progress", "Record", "Trainer"]
 Array = NDArray[Any]
@@ -267,9 +266,7 @@ class Trainer:
         feature_names: Names | None = None,
     ) -> SoftmaxModel:
         """As `fit`, on rows of these classes that were checked before."""
-        weight = source.targets.kernel.weight
-        rows = np.flatnonzero(weight > 0) if len(weight) else np.arange(source.targets.n)
-        stream = np.random.PCG64(self.seed)
+        rows, stream = source.rows, np.random.PCG64(self.seed)
         if resume is not None:
             stream.state = resume.stream
         if held is None and self.early_stopping:
@@ -288,9 +285,7 @@ class Trainer:
         """What a run must have in common with one that goes on from its checkpoint."""
         identity = self.settings()
         del identity["scale"]  # it is in the data's
-        identity |= {"data": source.fingerprint(), "classes": classes.tolist(), "dtype": source.dtype.str}
-        if isinstance(source, InParts):
-            identity |= {"shuffle_bytes": int(self.shuffle_bytes), "scale": np.asarray(self.scale).tolist()}
+        identity |= source.identity() | {"classes": classes.tolist(), "dtype": source.dtype.str}
         if held is not None and held.fingerprint is not None:
             identity["validation"] = held.fingerprint()
         if resume is not None:
@@ -348,19 +343,18 @@ class Trainer:
         checked = as_targets(y, other.n, len(classes), dtype, sample_weight=weight)
         rows = other if isinstance(other, PartedRows) else other.mapped(self.scale)
         objective = objective_over(other, checked, dtype).mapped(self.scale)
-        return _validation(objective, checked, lambda: fingerprint_of(rows, checked))
+        return validation_of(objective, checked, lambda: fingerprint_of(rows, checked))
 
-    def _split(self, source: Source, rows: Array, stream: np.random.PCG64) -> tuple[Array, Validation]:
+    def _split(self, source: Source, rows: Array | range, stream: np.random.PCG64) -> tuple[Array, Validation]:
         """Rows to train on, and rows held out: the last of a shuffle."""
-        mixed = rows.copy()
-        shuffle(stream.random_raw(len(mixed)), mixed)
+        mixed = shuffled(np.asarray(rows), stream)
         count = max(1, round(len(mixed) * self.validation_fraction))
         if count >= len(mixed):
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} of {len(mixed)} rows leaves none to train on"
             )
         train, held = np.sort(mixed[:-count]), np.sort(mixed[-count:])
-        return train, _validation(source.held_out(held), source.targets.rows(held).unsmoothed())
+        return train, source.held_out(held)
 
     def settings(self) -> Record:
         """The settings, as JSON can hold them."""
@@ -406,13 +400,3 @@ def _taken(X: Any, y: Any, sample_weight: Any) -> tuple[Rows, Any, Any, Any]:
     if y is None:
         raise ValueError("the parts have no y: make them of (X, y), or name a label, or give y for all rows")
     return rows, y, sample_weight, None if rows.names is None else Named(np.empty((0, rows.m)), rows.names)
-
-
-def _validation(
-    objective: Objective, targets: CheckedTargets, fingerprint: Callable[[], str] | None = None
-) -> Validation:
-    kernel = targets.kernel
-    labels = kernel.labels if len(kernel.labels) else kernel.soft.reshape(-1, targets.c).argmax(1)
-    if targets.total == 0:
-        raise ValueError("there is no validation row, or all have weight 0")
-    return Validation(objective, fingerprint, labels)

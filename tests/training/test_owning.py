@@ -11,6 +11,7 @@ from fastsoftmax.data.targets import as_targets
 from fastsoftmax.engine import threads
 from fastsoftmax.kernels import updates
 from fastsoftmax.training import descent, owning, suited
+from fastsoftmax.training.descent import Settings
 from fastsoftmax.training.owning import OwningDescent
 from fastsoftmax.training.suited import begin
 from tests import reference
@@ -169,7 +170,7 @@ def test_a_loss_that_overflows_is_named(data):
 def descent_over(X, y, batch, c=C, **options):
     objective = objective_of(X, as_targets(y, len(y), c, np.float64), np.float64)
     settings = {"micro": batch, "share": 1.0, "l2": 0.1, "fit_intercept": True, "average": True} | options
-    return begin(objective, False, updates.Rule(0.9, False, 0.9, 0.999, 1e-8), batch=batch, **settings)
+    return begin(objective, Settings(False, updates.Rule(0.9, False, 0.9, 0.999, 1e-8), batch, **settings))
 
 
 def test_shapes_alone_decide(data):

@@ -13,8 +13,10 @@ from fastsoftmax.data.parted_rows import PartedRows
 from fastsoftmax.data.pieces import PartError
 from fastsoftmax.data.targets import as_targets
 from fastsoftmax.engine.threads import JIT
-from fastsoftmax.training import sources
-from fastsoftmax.training.sources import InParts
+from fastsoftmax.kernels import updates
+from fastsoftmax.training import windows
+from fastsoftmax.training.descent import Settings
+from fastsoftmax.training.windows import InParts
 
 N, M = 400, 6
 TIGHT = 128 * M * 8  # bytes of 128 rows of float64: windows of 64, with what is carried over
@@ -112,11 +114,12 @@ def test_many_classes_and_wide_sparse_rows(rng):
 @pytest.mark.parametrize("make", [arrays, functions])
 @pytest.mark.parametrize("batch", [1, 8, 32])
 def test_an_epoch_has_each_row_once_in_whole_batches(rng, make, batch, monkeypatch):
-    monkeypatch.setattr(sources, "SPAN_BYTES", 5 * 8 * 2)
+    monkeypatch.setattr(windows, "SPAN_BYTES", 5 * 8 * 2)
     X = np.stack([np.arange(N), np.zeros(N)], 1).astype(float)
     rows, chosen = PartedRows(make(X, np.arange(N) % 3)), np.flatnonzero(rng.random(N) < 0.9)
     source = InParts(rows, as_targets(rows.y, N, 3, "d"), np.dtype("d"), 2 * 64 * 16)
-    source.prepared(chosen, batch)
+    rule = updates.Rule(0.0, False, 0.9, 0.999, 1e-8)
+    steps = source.steps(chosen, Settings(False, rule, batch, batch, 1.0, 0.0, True, False))
     stream, orders = np.random.PCG64(0), []
     for _ in range(2):
         seen = []
@@ -127,7 +130,7 @@ def test_an_epoch_has_each_row_once_in_whole_batches(rng, make, batch, monkeypat
             assert objective.n <= 64 or make is functions
             seen.append(numbers)
 
-        source.epoch(stream, visit)
+        steps.each(stream, visit)
         assert all(len(part) % batch == 0 for part in seen[:-1])
         np.testing.assert_array_equal(np.sort(np.concatenate(seen)), chosen)
         orders.append(np.concatenate(seen))
@@ -135,12 +138,12 @@ def test_an_epoch_has_each_row_once_in_whole_batches(rng, make, batch, monkeypat
     near = np.abs(np.diff(orders[0])) < 5
     assert near.mean() < (0.3 if make is arrays else 0.1)  # neighbours do not come one after another
     seen = []
-    source.epoch(None, lambda objective, order: seen.append(objective.design.arrays()[0][order, 0]))
+    steps.each(None, lambda objective, order: seen.append(objective.design.arrays()[0][order, 0]))
     np.testing.assert_array_equal(np.concatenate(seen), chosen)
 
 
 def test_sorted_rows_are_learned_as_well_as_in_memory(rng, monkeypatch):
-    monkeypatch.setattr(sources, "SPAN_BYTES", 10 * M * 8)
+    monkeypatch.setattr(windows, "SPAN_BYTES", 10 * M * 8)
     y = np.sort(rng.integers(0, 5, 4000))
     X = rng.standard_normal((4000, M)) + np.eye(5, M)[y] * 2
     slices = fs.Parts.from_slices(X, y, rows=500)

@@ -12,6 +12,7 @@ from fastsoftmax.data.targets import CheckedTargets, as_targets
 from fastsoftmax.engine import threads
 from fastsoftmax.kernels import updates
 from fastsoftmax.training import suited, touching
+from fastsoftmax.training.descent import Settings
 from fastsoftmax.training.suited import begin
 from fastsoftmax.training.touching import TouchingDescent, touches_few
 from tests import reference
@@ -200,7 +201,7 @@ def test_a_loss_that_overflows_is_named(data):
 def descent_over(X, y, batch, **options):
     objective = objective_of(X, as_targets(y, len(y), C, np.float64), np.float64)
     settings = {"micro": batch, "share": 1.0, "l2": 0.1, "fit_intercept": True, "average": True} | options
-    return begin(objective, False, updates.Rule(0.9, False, 0.9, 0.999, 1e-8), batch=batch, **settings)
+    return begin(objective, Settings(False, updates.Rule(0.9, False, 0.9, 0.999, 1e-8), batch, **settings))
 
 
 def test_shapes_alone_decide(data):
