@@ -12,5 +12,6 @@ except ImportError as error:
     ) from error
 
 from fastsoftmax.dask.regression import DaskSoftmaxRegression
+from fastsoftmax.dask.sgd import DaskSoftmaxSGDClassifier
 
-__all__ = ["DaskSoftmaxRegression"]
+__all__ = ["DaskSoftmaxRegression", "DaskSoftmaxSGDClassifier"]

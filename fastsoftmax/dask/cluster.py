@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import dask
 import numpy as np
 from dask.delayed import Delayed, delayed
 from distributed import Client, Future, get_client, get_worker, wait
@@ -16,6 +17,7 @@ from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.pieces import Given, Made, Slice, read
 from fastsoftmax.objective.tree import FAN_IN
 
+LARGE = "distributed.admin.large-graph-warning-threshold"
 INLINE = 64 << 10  # bytes of arguments that go with each task
 GATHERED = 16 << 20  # bytes of sums that the client adds
 SMALL = 4 << 20  # bytes of a partition, up to which eight neighbours share a worker and a task
@@ -142,11 +144,21 @@ def tree_of(items: list[Any]) -> Any:
 
 
 class Tasks:
-    """Tasks over futures, with names that the dashboard shows, and keys that are never used twice."""
+    """Tasks over futures, with names that the dashboard shows, and keys that are never used twice.
+
+    As a context, it leaves none of them on the workers after an error.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client, self.token, self.count = client, secrets.token_hex(4), itertools.count()
         self.futures: weakref.WeakSet[Future] = weakref.WeakSet()
+
+    def __enter__(self) -> "Tasks":
+        return self
+
+    def __exit__(self, kind: Any, *error: object) -> None:
+        if kind is not None:
+            self.cancel()
 
     def submit(self, function: Callable[..., Any], *arguments: Any, name: str | None = None) -> Future:
         """A task of its own."""
@@ -184,12 +196,14 @@ class Tasks:
         return [self.submit(function, future, *more, name=name) for future in futures]
 
     def shared(self, value: tuple[Any, ...]) -> Any:
-        """Arguments of many tasks: as they are where they are small, for a task takes some milliseconds.
-
-        Else a task of its own, which is run again if the worker that has it dies, as scattered data are not.
-        """
+        """Arguments of many tasks: as they are where they are small, for a task takes some milliseconds."""
         size = sum(part.nbytes for part in value if isinstance(part, np.ndarray))
-        return value if size <= INLINE else self.submit(tasks.same, value)
+        return value if size <= INLINE else self.sent(value)
+
+    def sent(self, value: Any) -> Future:
+        """A value as a task, which is run again if the worker that has it dies, as scattered data are not."""
+        with dask.config.set({LARGE: 1 << 60}):  # or it warns of weights of more than 10 MB
+            return self.submit(tasks.same, value)
 
     def sum(self, items: list[Future], name: str, size: int) -> Any:
         """Along the tree, and here; sums of `size` bytes each come here at once where they are small."""

@@ -1,7 +1,8 @@
 """The objective over the partitions of a cluster: an implementation of the seam."""
 
+import functools
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,6 +50,18 @@ class ClusterTargets:
         return ClusterTargets(self.n, self.totals[classes], self.total, *rest)
 
 
+class Kind(NamedTuple):
+    """What partitions have in common, and what their rows are, those included that weigh nothing."""
+
+    facts: Facts
+    dtype: np.dtype[Any]
+    stored_dtype: np.dtype[Any]
+    labelled: bool
+    smoothing: float
+    pairs: float  # entries of X in a row, on average
+    bytes: float  # of X in a row, on average
+
+
 class ClusterRows:
     """Rows on the workers.
 
@@ -59,21 +72,19 @@ class ClusterRows:
         `Examples`, none without rows.
     sizes : list of int
         Rows of each.
-    facts : Facts
-        What they have in common.
+    kind : Kind
+    bundled : bool
+        Whether a task may take eight partitions, which are then brought together.
     """
 
     in_memory = False
 
-    def __init__(
-        self, tasks_: Tasks, parts: list[Any], sizes: list[int], facts: Facts, dtype: Any, stored_dtype: Any,
-        pairs: float, bytes_: float,
-    ) -> None:  # fmt: skip
-        self.tasks, self.sizes, self.facts, self.n, self.m = tasks_, sizes, facts, sum(sizes), facts.m
-        self.dtype, self.stored_dtype, self.x_dtype = dtype, stored_dtype, np.dtype(facts.x_dtype)
-        self.pairs, self.by_feature, self.names = pairs, facts.sparse, facts.names
-        small = bytes_ * self.n / len(parts) <= SMALL
-        self.each = FAN_IN if small or self._lie_together(parts) else 1  # partitions of a task
+    def __init__(self, tasks_: Tasks, parts: list[Any], sizes: list[int], kind: Kind, bundled: bool) -> None:
+        self.tasks, self.sizes, self.kind, self.n, self.m = tasks_, sizes, kind, sum(sizes), kind.facts.m
+        self.dtype, self.stored_dtype, self.x_dtype = kind.dtype, kind.stored_dtype, np.dtype(kind.facts.x_dtype)
+        self.pairs, self.by_feature, self.names = kind.pairs, kind.facts.sparse, kind.facts.names
+        small = kind.bytes * self.n / len(parts) <= SMALL
+        self.each = FAN_IN if bundled and (small or self._lie_together(parts)) else 1  # partitions of a task
         self.bundles = [
             self.tasks.submit(tasks.bundle, *parts[k : k + self.each]) for k in range(0, len(parts), self.each)
         ]
@@ -111,34 +122,48 @@ class ClusterRows:
 
     def _taken(self, index: Array) -> Examples:
         order = np.argsort(index, kind="stable")
-        ends = np.cumsum(self.sizes)
-        cuts = np.searchsorted(index[order], np.concatenate([[0], ends]))
-        local = [index[order][cuts[i] : cuts[i + 1]] - (ends[i - 1] if i else 0) for i in range(len(self.sizes))]
-        groups = [local[k : k + self.each] for k in range(0, len(local), self.each)]
+        groups = grouped(self.local(index[order]), self.each)
         pairs = [(bundle, group) for bundle, group in zip(self.bundles, groups, strict=True) if any(map(len, group))]
         futures = [self.tasks.submit(tasks.take, bundle, group) for bundle, group in pairs]
         found, targets = Gathered(len(index)), list[CheckedTargets]()
         while futures:  # a few at a time: what came is copied, and gone
             now, futures = futures[: FAN_IN // self.each], futures[FAN_IN // self.each :]
-            for design, own in itertools.chain.from_iterable(self.tasks.client.gather(now, direct=True)):
-                if design.n:
-                    found.add(design, np.arange(design.n))
-                    targets.append(own)
-        kernels = [own.kernel for own in targets]
-        labels, soft = (np.concatenate([kernel[k] for kernel in kernels]) for k in range(2))
-        weighed, weight = any(len(kernel.weight) for kernel in kernels), np.zeros(0)
-        if weighed:
-            weight = np.concatenate(
-                [
-                    kernel.weight if len(kernel.weight) else np.ones(own.n)
-                    for kernel, own in zip(kernels, targets, strict=True)
-                ]
-            )
-        kernel = Targets(labels, soft, weight, kernels[0].smoothing)
-        examples = Examples(found.design, CheckedTargets(kernel, len(index), targets[0].c))
+            for part in itertools.chain.from_iterable(self.tasks.client.gather(now, direct=True)):
+                if part.n:
+                    found.add(part.design, np.arange(part.n))
+                    targets.append(part.targets)
+        examples = Examples(found.design, CheckedTargets.joined(targets))
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return examples if (np.diff(index) >= 0).all() else examples.rows(back)
+
+    def local(self, index: Array) -> list[Array]:
+        """The rows of each partition that ascending `index` has, by their numbers there."""
+        ends = np.cumsum([0, *self.sizes])
+        cuts = np.searchsorted(index, ends)
+        return [index[a:b] - start for (a, b), start in zip(itertools.pairwise(cuts), ends[:-1], strict=True)]
+
+
+def grouped(items: list[Any], each: int) -> list[list[Any]]:
+    """By so many."""
+    return [items[k : k + each] for k in range(0, len(items), each)]
+
+
+def measured(
+    jobs: Tasks, parts: list[Any], kind: Kind, *, bundled: bool = True
+) -> tuple[ClusterRows, ClusterTargets] | None:
+    """Partitions of `Examples`, and what all their targets say; None where they have no rows."""
+    found = list(zip(parts, jobs.gather(jobs.each(tasks.measure, parts)), strict=True))
+    there = [(part, facts) for part, facts in found if facts[0]]
+    if not there:
+        return None
+    counts, weights, entropies, totals = zip(*(facts for _, facts in there), strict=True)
+    total = float(sum(weights))
+    rows = ClusterRows(jobs, [part for part, _ in there], list(counts), kind, bundled)
+    targets = ClusterTargets(
+        rows.n, functools.reduce(np.add, totals), total, sum(entropies) / total, kind.smoothing, kind.labelled
+    )
+    return rows, targets
 
 
 def even(groups: int, threads: int) -> bool:
@@ -173,27 +198,24 @@ class ObjectiveOverCluster(SummedObjective):
         self.scale, self.shift = per_feature(scale, "scale", self.m), per_feature(shift, "shift", self.m)
         self.shifted, self.by_feature, self.pairs = bool(self.shift.any()), rows.by_feature, rows.pairs
         self.smoothing, self.labelled = targets.kernel.smoothing, len(targets.kernel.labels) > 0
-        self._view: Any = None
+        self.view = tasks.View(self.scale, self.shift, self.dtype, self.targets.active)
 
-    @property
-    def view(self) -> Any:
+    @functools.cached_property
+    def sent_view(self) -> Any:
         """How workers look at partitions, once for all steps."""
-        if self._view is None:
-            view = tasks.View(self.scale, self.shift, self.dtype, self.targets.active)
-            self._view = self.source.tasks.submit(tasks.same, view)
-        return self._view
+        return self.source.tasks.sent(self.view)
 
     def _shared(self, arguments: tuple[Any, ...]) -> Any:
         return self.source.tasks.shared(arguments)
 
     def collected(self, name: str, *arguments: Any) -> list[Any]:
         rows, given = self.source, self._shared(arguments)
-        asked = rows.tasks.each(tasks.ask_each, rows.bundles, self.view, name, given, name=name)
+        asked = rows.tasks.each(tasks.ask_each, rows.bundles, self.sent_view, name, given, name=name)
         return [answer for answers in rows.tasks.client.gather(asked) for answer in answers]
 
     def summed(self, name: str, *arguments: Any) -> tuple[Any, ...]:
         rows, given = self.source, self._shared(arguments)
-        items = rows.tasks.each(tasks.add_up, rows.bundles, self.view, name, given, name=name)
+        items = rows.tasks.each(tasks.add_up, rows.bundles, self.sent_view, name, given, name=name)
         return rows.tasks.sum(items, name, self._size(name))  # type: ignore[no-any-return]
 
     def _size(self, name: str) -> int:
@@ -236,7 +258,7 @@ class CurvatureOverCluster(SummedCurvature):
         objective, rows = self.objective, self.objective.source
         if self._curved is None:
             point = rows.tasks.shared(self.point)
-            self._curved = rows.tasks.each(tasks.curve, rows.bundles, objective.view, point, name="curvature")
+            self._curved = rows.tasks.each(tasks.curve, rows.bundles, objective.sent_view, point, name="curvature")
         given = rows.tasks.shared(arguments)
         items = rows.tasks.each(tasks.add_up_curvature, self._curved, name, given, name=name)
         c, M = objective.c, objective.m + 1

@@ -1,11 +1,13 @@
 """Examples: X and y are one thing, whose rows are taken together."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.data.design import Design
+from fastsoftmax.data.layouts import Gathered
 from fastsoftmax.data.targets import CheckedTargets
 
 Array = NDArray[Any]
@@ -34,6 +36,16 @@ class Examples:
     def unlabelled(cls, design: Design, c: int) -> "Examples":
         """Rows of which only predictions are wanted."""
         return cls(design, CheckedTargets.unknown(design.n, c, design.dtype))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Examples"]) -> "Examples":
+        """Rows of several, of one layout, dtype and map, one after another; copied, unless it is one."""
+        if len(parts) == 1:
+            return parts[0]
+        found = Gathered(sum(part.n for part in parts))
+        for part in parts:
+            found.add(part.design, np.arange(part.n))
+        return cls(found.design, CheckedTargets.joined([part.targets for part in parts]))
 
     def rows(self, index: Array) -> "Examples":
         """Some of the rows, copied."""

@@ -1,6 +1,6 @@
 """What the rows should be: labels or probabilities, weights and smoothing, checked once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -145,6 +145,18 @@ class CheckedTargets:
     def unknown(cls, n: int, c: int, dtype: np.dtype[Any]) -> "CheckedTargets":
         """Those of rows of which only predictions are wanted."""
         return cls(Targets(NOTHING[INDEX], NOTHING[dtype], NOTHING[DOUBLE], 0.0), n, c)
+
+    @classmethod
+    def joined(cls, parts: Sequence["CheckedTargets"]) -> "CheckedTargets":
+        """Those of several, which have one kind and one smoothing, one after another."""
+        kernels, weight = [part.kernel for part in parts], NOTHING[DOUBLE]
+        labels, soft = (np.concatenate([kernel[k] for kernel in kernels]) for k in range(2))
+        if any(len(kernel.weight) for kernel in kernels):
+            weight = np.concatenate(
+                [part.kernel.weight if len(part.kernel.weight) else np.ones(part.n) for part in parts]
+            )
+        kernel = Targets(memory.flat(labels), memory.flat(soft), weight, kernels[0].smoothing)
+        return cls(kernel, sum(part.n for part in parts), parts[0].c)
 
     def rows(self, index: NDArray[Any] | slice) -> "CheckedTargets":
         """Those of some of the rows; of a slice, in the same memory."""

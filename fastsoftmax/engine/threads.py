@@ -25,7 +25,7 @@ def _parent_started_threads() -> bool:
 _forked = _parent_started_threads()
 _workqueue_busy = threading.Lock()
 _chosen_threads: int | None = None
-_here = threading.local()  # flags of each Python thread
+_here = threading.local()  # what holds for one Python thread
 
 
 def _after_fork() -> None:
@@ -80,23 +80,32 @@ def get_num_threads() -> int:
 
 def threads_here() -> int:
     """How many threads work of this Python thread may take."""
-    return 1 if getattr(_here, "serial", False) else get_num_threads()
+    k = get_num_threads()
+    return min(k, getattr(_here, "most", k))
 
 
 @contextlib.contextmanager
-def _as(name: str) -> Iterator[None]:
-    """A flag of this Python thread that is up for a while."""
-    before = getattr(_here, name, False)
-    setattr(_here, name, True)
+def _as(name: str, value: int) -> Iterator[None]:
+    """What this Python thread has under a name for a while."""
+    before = vars(_here).get(name)
+    setattr(_here, name, value)
     try:
         yield
     finally:
-        setattr(_here, name, before)
+        if before is None:
+            delattr(_here, name)
+        else:
+            setattr(_here, name, before)
+
+
+def at_most(k: int) -> contextlib.AbstractContextManager[None]:
+    """Calls of this Python thread use so many threads, and no more."""
+    return _as("most", min(k, getattr(_here, "most", k)))
 
 
 def serially() -> contextlib.AbstractContextManager[None]:
     """Calls of this Python thread use no others: what runs once is done before its parallel twin were compiled."""
-    return _as("serial")
+    return at_most(1)
 
 
 def serially_if_small(operations: float) -> contextlib.AbstractContextManager[None]:
@@ -110,7 +119,7 @@ def serially_if_small(operations: float) -> contextlib.AbstractContextManager[No
 
 def warming() -> contextlib.AbstractContextManager[None]:
     """Drivers that this Python thread calls compile both of their twins."""
-    return _as("warming")
+    return _as("warming", True)
 
 
 def is_warming() -> bool:
@@ -120,9 +129,9 @@ def is_warming() -> bool:
 
 def worker_count(operations: float) -> int:
     """How many workers a call of so many operations is worth. Waking a thread takes 10 us, on workqueue 100."""
-    if operations < 4e5 or _forked or not JIT or getattr(_here, "serial", False):
+    if operations < 4e5 or _forked or not JIT:
         return 1
-    threads = get_num_threads()
+    threads = threads_here()
     return 1 if threads == 1 or (operations < 2e7 and _layer() == "workqueue") else threads
 
 

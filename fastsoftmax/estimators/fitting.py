@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastsoftmax.engine import threads
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import THEIRS, strength
+from fastsoftmax.estimators.rows import weighing
 from fastsoftmax.objective.base import Narrower
 from fastsoftmax.objective.centering import centered, limit, standardized
 from fastsoftmax.objective.fingerprint import fingerprint_of
@@ -40,10 +41,7 @@ class Fit:
         totals = targets.class_totals()
         if not totals.sum() > 0:
             raise ValueError("there is nothing to fit: all weights are 0")
-        weight = targets.kernel.weight
-        if len(weight) and not weight.all():  # rows that weigh nothing would be in samples
-            some = np.flatnonzero(weight)
-            rows, targets = rows.rows(some), targets.rows(some)
+        rows, targets = weighing(rows, targets)
         everywhere = targets.kernel.smoothing > 0 or not estimator.fit_intercept
         self.active = np.flatnonzero((totals > 0) | everywhere)  # the others' intercepts would go to -inf
         self.rows, self.targets = rows, targets

@@ -18,7 +18,7 @@ from fastsoftmax.data.layouts import as_array, as_design
 from fastsoftmax.data.parted_rows import PartedRows, designed, naming
 from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.pieces import Named, PartError, Taken, one_of
-from fastsoftmax.data.targets import as_weight
+from fastsoftmax.data.targets import CheckedTargets, as_weight
 
 Rows = Design | PartedRows
 Array = NDArray[Any]
@@ -41,6 +41,15 @@ def is_parted(X: Any) -> bool:
 def rows_of(X: Any) -> Rows:
     """X, which was checked, as fits take it."""
     return X if isinstance(X, PartedRows) else as_design(X)
+
+
+def weighing(rows: Rows, targets: CheckedTargets) -> tuple[Rows, CheckedTargets]:
+    """Without the rows that weigh nothing, which would be in samples, and unless all are such."""
+    weight = targets.kernel.weight
+    if not len(weight) or weight.all() or not weight.any():
+        return rows, targets
+    some = np.flatnonzero(weight)
+    return rows.rows(some), targets.rows(some)
 
 
 def together(parts: list[Any]) -> Any:

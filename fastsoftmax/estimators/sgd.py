@@ -2,7 +2,7 @@
 
 import warnings
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from fastsoftmax.defaults import OPTIMIZERS, SCHEDULES
 from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.labels import Labels
-from fastsoftmax.estimators.rows import Rows, rows_of
+from fastsoftmax.estimators.rows import rows_of, weighing
 from fastsoftmax.training.epochs import Progress, Record
 from fastsoftmax.training.source import Source
 from fastsoftmax.training.sources import SHUFFLE_BYTES, source_of
@@ -36,6 +36,14 @@ def suited(source: Source) -> tuple[float, float]:
     length = float(squares.sum() / objective.total)
     unit = float(np.exp2(np.round(0.5 * np.log2(8 / length)))) if 0 < length < np.inf else 1.0
     return 8 / (1 + length * unit * unit), unit
+
+
+class Given(NamedTuple):
+    """Rows to train on, the classes, and the dtype of weights that are fitted."""
+
+    source: Source
+    classes: Array
+    stored_dtype: np.dtype[Any]
 
 
 class PlateauWatch:
@@ -204,18 +212,19 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             If the loss is no longer finite: learning_rate is too large.
         """
         with self._unchanged_if_refused():
-            going_on = self.warm_start and hasattr(self, "_progress")
-            X, y, sample_weight = self._checked(X, y, sample_weight, reset=not going_on)
-            labels = Labels(y)
-            if going_on and not np.array_equal(labels.classes, self.classes_):
-                raise ValueError(f"with warm_start the classes must stay {self.classes_}, got {labels.classes}")
-            watch = PlateauWatch(self.tol, self.n_iter_no_change)
-            start = self._progress if going_on else None
-            self._train(rows_of(X), labels, sample_weight, start, self.max_epochs, [watch])
+            return self._fit(X, y, sample_weight)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> "SoftmaxSGDClassifier":
+        going_on = self.warm_start and hasattr(self, "_progress")
+        given = self._given(X, y, sample_weight, classes, reset=not going_on)
+        if going_on and not np.array_equal(given.classes, self.classes_):
+            raise ValueError(f"with warm_start the classes must stay {self.classes_}, got {given.classes}")
+        watch = PlateauWatch(self.tol, self.n_iter_no_change)
+        self._train(given, self._progress if going_on else None, self.max_epochs, [watch])
         self.n_iter_ = len(self.history_)
         if self.tol is not None and self.n_iter_ == self.max_epochs and not self.early_stopping:
             text = f"the loss still fell after max_epochs={self.max_epochs}: increase max_epochs, tol or learning_rate"
-            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
         return self
 
     @checking_parameters
@@ -249,22 +258,26 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             )
         with self._unchanged_if_refused():
             first = _check_partial_fit_first_call(self, classes)
-            X, y, sample_weight = self._checked(X, y, sample_weight, reset=first)
-            labels = Labels(y, self.classes_)
-            self._train(rows_of(X), labels, sample_weight, getattr(self, "_progress", None), 1, [])
+            given = self._given(X, y, sample_weight, self.classes_, reset=first)
+            self._train(given, getattr(self, "_progress", None), 1, [])
         self.n_iter_ = 1
         return self
 
-    def _train(
-        self, rows: Rows, labels: Labels, weight: Any, start: Progress | None, epochs: int, callbacks: list[Any]
-    ) -> None:
-        targets = labels.targets(rows.n, rows.dtype, weight, self.class_weight, self.label_smoothing)
-        source = source_of(rows, targets, rows.dtype, SHUFFLE_BYTES)
+    def _given(self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool) -> Given:
+        """What `fit` is given, checked."""
+        X, y, sample_weight = self._checked(X, y, sample_weight, reset=reset)
+        labels, rows = Labels(y, classes), rows_of(X)
+        targets = labels.targets(rows.n, rows.dtype, sample_weight, self.class_weight, self.label_smoothing)
+        rows, targets = weighing(rows, targets)
+        return Given(source_of(rows, targets, rows.dtype, SHUFFLE_BYTES), labels.classes, rows.stored_dtype)
+
+    def _train(self, given: Given, start: Progress | None, epochs: int, callbacks: list[Any]) -> None:
+        source, classes, store = given
         rate, unit = self._choose_pace(source, start is not None)
         if start is not None and unit != self._pace[1]:
             start = start.rescaled(self._pace[1] / unit)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        l2 = float(self.l2) * unit * unit * (2 if len(labels.classes) == 2 else 1)  # two rows share what one is
+        l2 = float(self.l2) * unit * unit * (2 if len(classes) == 2 else 1)  # two rows share what one is
         trainer = Trainer(
             epochs, self.batch_size, self.optimizer, rate, self.schedule, momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0, l2=l2, seed=seed,
@@ -272,11 +285,11 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
             early_stopping=self.early_stopping and epochs > 1, patience=self.n_iter_no_change,
             validation_fraction=self.validation_fraction, progress=self.verbose > 0,
         )  # fmt: skip
-        model = trainer.fit_checked(source.scaled(unit), np.arange(targets.c), callbacks=callbacks, resume=start)
+        model = trainer.fit_checked(source.scaled(unit), np.arange(len(classes)), callbacks=callbacks, resume=start)
         self._progress, self._pace, self.history_ = trainer.progressed, (rate, unit), trainer.history
-        self.classes_ = labels.classes
-        coef, intercept = model.coef.astype(rows.stored_dtype), model.intercept.astype(rows.stored_dtype)
-        if len(labels.classes) == 2:
+        self.classes_ = classes
+        coef, intercept = model.coef.astype(store), model.intercept.astype(store)
+        if len(classes) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.coef_, self.intercept_, self.t_ = coef, intercept, self._progress.steps if self._progress else 0
 

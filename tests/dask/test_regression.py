@@ -2,7 +2,6 @@
 
 import itertools
 import pickle
-import signal
 import threading
 import time
 
@@ -13,62 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from distributed import Client, LocalCluster, wait
+from distributed import Client, wait
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
 
 import fastsoftmax as fs
 from fastsoftmax.dask import DaskSoftmaxRegression
-from fastsoftmax.engine.threads import JIT
+from tests.dask.clusters import CUTS, MARKS, M, N, cluster, collection, kill, parts, pieces
 
-pytestmark = [
-    pytest.mark.skipif(not JIT, reason="workers would take minutes with the JIT off"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of sockets that distributed leaves to the collector
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # inside tornado and distributed
-]
-N, M = 600, 7
-CUTS = (0, 100, 101, 350, 350, 600)
-
-
-def cluster(workers, threads=1, processes=True):
-    return LocalCluster(
-        n_workers=workers, threads_per_worker=threads, processes=processes, dashboard_address=":0", memory_limit=0
-    )
-
-
-@pytest.fixture(name="client", scope="module")
-def make_client():
-    with cluster(2) as made, Client(made) as client:
-        yield client
-
-
-@pytest.fixture(name="data")
-def make_data(rng):
-    y = rng.integers(0, 3, N)
-    return rng.standard_normal((N, M)) + np.eye(3, M)[y], y
-
-
-def pieces(*columns, cuts=CUTS):
-    return [tuple(column[a:b] for column in columns) for a, b in itertools.pairwise(cuts)]
-
-
-def parts(*columns, cuts=CUTS):
-    return fs.Parts([piece for piece in pieces(*columns, cuts=cuts) if piece[0].shape[0]])
-
-
-def collection(array, cuts=CUTS):
-    """A dask array with these borders; of sparse matrices, of chunks that are."""
-    sizes = tuple(np.diff(cuts).tolist())
-    if sp.issparse(array):
-        blocks = [dask.delayed(array[a:b]) for a, b in itertools.pairwise(cuts)]
-        return da.concatenate(
-            [
-                da.from_delayed(block, (size, array.shape[1]), meta=sp.csr_matrix((0, 0), dtype=array.dtype))
-                for block, size in zip(blocks, sizes, strict=True)
-            ]
-        )
-    return da.from_array(array, chunks=(sizes, *[(k,) for k in array.shape[1:]]))
+pytestmark = MARKS
 
 
 def same(one, other):
@@ -150,21 +103,13 @@ def test_a_worker_that_dies(data, monkeypatch):
         def stumbling(self, *arguments):
             if next(steps) in (3, 9):
                 victim = next(iter(made.workers.values())).process.pid
-                threading.Timer(0.01, lambda: _kill(victim)).start()
+                threading.Timer(0.01, lambda: kill(victim)).start()
             return summed(self, *arguments)
 
         monkeypatch.setattr(ObjectiveOverCluster, "summed", stumbling)
         found = DaskSoftmaxRegression(client=client, solver="lbfgs", tol=1e-8).fit(collection(X), collection(y))
     assert next(steps) > 10
     same(found, local)
-
-
-def _kill(process):
-    import contextlib
-    import os
-
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
 
 
 def test_sizes_that_nobody_knows_and_borders_that_differ(client, data):

@@ -1,0 +1,116 @@
+"""Partitions of a collection, checked in a first pass, as fits take them."""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.dask import tasks
+from fastsoftmax.dask.cluster import Tasks, pieces_of
+from fastsoftmax.dask.objective import ClusterRows, ClusterTargets, Kind, measured
+from fastsoftmax.data.parted_rows import compare
+from fastsoftmax.data.pieces import PartError
+
+Array = NDArray[Any]
+
+
+class Checked(NamedTuple):
+    """Rows, what they should be, and which classes there are."""
+
+    rows: ClusterRows
+    targets: ClusterTargets
+    classes: Array
+
+
+def checked(
+    jobs: Tasks,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    classes: Any,
+    *,
+    class_weight: Any,
+    smoothing: float,
+    double: bool,
+    bundled: bool,
+) -> Checked:
+    """Partitions on the workers, without rows that weigh nothing.
+
+    Parameters
+    ----------
+    jobs : Tasks
+    X, y, sample_weight : as `DaskSoftmaxRegression.fit` takes them
+    classes : array-like of shape (c,), optional
+        All labels that there are; else they are found.
+    class_weight, smoothing
+        Parameters of the estimator.
+    double : bool
+        Whether probabilities become float64, whatever X is computed in.
+    bundled : bool
+        See `ClusterRows`.
+    """
+    raw = jobs.compute(pieces_of(jobs.client, X, y, sample_weight))
+    seen: list[tasks.Seen] = jobs.gather(jobs.each(tasks.look, raw))
+    raw = [part for part, look in zip(raw, seen, strict=True) if look.n]
+    looks = [look for look in seen if look.n]
+    if not looks:
+        raise ValueError("there are no rows: all partitions are empty")
+    first = looks[0]
+    assert first.facts is not None
+    for look in looks:
+        assert look.facts is not None
+        compare(look.name, look.facts, first.facts)
+    known, totals, found = _classes(looks, classes)
+    shares, dtype = _class_weights(class_weight, known, totals, found), np.float64 if double else first.dtype
+    parts = jobs.each(tasks.prepare, raw, known, shares, smoothing, dtype)
+    raw.clear()
+    n, pairs, size = (sum(column) for column in zip(*((k.n, k.pairs * k.n, k.bytes) for k in looks), strict=True))
+    labelled = first.classes is not None
+    kind = Kind(first.facts, first.dtype, first.stored_dtype, labelled, smoothing, pairs / n, size / n)
+    together = measured(jobs, parts, kind, bundled=bundled)
+    if together is None:
+        raise ValueError("there is nothing to fit: all weights are 0")
+    return Checked(*together, known.astype(object) if any(look.objects for look in looks) else known)
+
+
+def _classes(looks: list[tasks.Seen], given: Any) -> tuple[Array, Array, int]:
+    """All of them, what each weighs, and how many there are in y."""
+    first = looks[0]
+    for look in looks:
+        if _kind(look) != _kind(first):
+            raise PartError(f"{look.name} has y of {_kind(look)}, where {first.name} has {_kind(first)}")
+    if first.classes is None:
+        c = len(first.totals)
+        return np.arange(c), functools.reduce(np.add, [look.totals for look in looks]), c
+    found = np.unique(np.concatenate([look.classes for look in looks if look.classes is not None]))
+    known = found if given is None else np.unique(np.asarray(given))
+    strange = np.setdiff1d(found, known)
+    if len(strange):
+        raise ValueError(f"y has classes that `classes` lacks: {strange[:5].tolist()}")
+    if len(known) < 2:
+        raise ValueError(f"at least 2 classes are needed, but the data contain only one: {known.tolist()}")
+    totals = np.zeros(len(known))
+    for look in looks:
+        if look.classes is not None:
+            totals[np.searchsorted(known, look.classes)] += look.totals
+    return known, totals, len(found)
+
+
+def _kind(look: tasks.Seen) -> str:
+    """Of y."""
+    if look.classes is None:
+        return f"probabilities of {len(look.totals)} classes"
+    return "text" if look.classes.dtype.kind in "US" else "numbers"
+
+
+def _class_weights(given: Any, classes: Array, totals: Array, found: int) -> Array | None:
+    """One for each class, by what all rows weigh."""
+    if given is None:
+        return None
+    if isinstance(given, str):  # "balanced"
+        return np.where(totals > 0, totals.sum() / (found * np.where(totals > 0, totals, 1)), 0.0)
+    weights = np.array([float(given.get(label, 1.0)) for label in classes.tolist()])
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"class_weight must be finite numbers that are not negative, got {given!r}")
+    return weights
