@@ -15,12 +15,10 @@ from distributed import Client, Future, get_client, get_worker, wait
 from fastsoftmax.dask import tasks
 from fastsoftmax.data.parts import Parts
 from fastsoftmax.data.pieces import Given, Made, Slice, read
-from fastsoftmax.objective.tree import FAN_IN
+from fastsoftmax.objective.tree import folded
 
 LARGE = "distributed.admin.large-graph-warning-threshold"
 INLINE = 64 << 10  # bytes of arguments that go with each task
-GATHERED = 16 << 20  # bytes of sums that the client adds
-SMALL = 4 << 20  # bytes of a partition, up to which eight neighbours share a worker and a task
 Array = np.ndarray[Any, Any]
 
 
@@ -136,13 +134,6 @@ def _aligned(part: Any, X: Any, name: str) -> Any:
     return part if theirs[0] == ours[0] else part.rechunk({0: ours[0]})
 
 
-def tree_of(items: list[Any]) -> Any:
-    """The sum of all along the tree."""
-    while len(items) > 1:
-        items = [tasks.join(*items[k : k + FAN_IN]) for k in range(0, len(items), FAN_IN)]
-    return items[0]
-
-
 class Tasks:
     """Tasks over futures, with names that the dashboard shows, and keys that are never used twice.
 
@@ -160,10 +151,14 @@ class Tasks:
         if kind is not None:
             self.cancel()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, name: str | None = None) -> Future:
-        """A task of its own."""
-        key = f"{name or function.__name__}-{self.token}-{next(self.count)}"
-        future = self.client.submit(function, *arguments, key=key)
+    def submit(
+        self, function: Callable[..., Any], *arguments: Any, name: str | None = None, worker: str | None = None
+    ) -> Future:
+        """A task of its own; worker: where it is run, if that is there."""
+        key, where = f"{name or function.__name__}-{self.token}-{next(self.count)}", {}
+        if worker is not None:
+            where = {"workers": [worker], "allow_other_workers": True}
+        future = self.client.submit(function, *arguments, key=key, **where)
         self.futures.add(future)
         return future
 
@@ -176,13 +171,17 @@ class Tasks:
     def gather(self, futures: list[Future]) -> list[Any]:
         """What they are; of errors the first by order, whichever came first."""
         try:
-            return list(self.client.gather(futures))
+            return list(self.client.gather(futures, direct=True))
         except Exception:
-            wait(futures)
-            for future in futures:
-                if future.status == "error":
-                    future.result()
+            self.settle(futures)
             raise
+
+    def settle(self, futures: list[Future]) -> None:
+        """Wait for all of them; of errors raise the first by order."""
+        wait(futures)
+        for future in futures:
+            if future.status == "error":
+                future.result()
 
     def cancel(self) -> None:
         """Nothing of it is wanted any more: an error would keep what is on the workers for as long as it is kept."""
@@ -205,15 +204,10 @@ class Tasks:
         with dask.config.set({LARGE: 1 << 60}):  # or it warns of weights of more than 10 MB
             return self.submit(tasks.same, value)
 
-    def sum(self, items: list[Future], name: str, size: int) -> Any:
-        """Along the tree, and here; sums of `size` bytes each come here at once where they are small."""
-        if size * len(items) <= GATHERED:
-            return tree_of(self.client.gather(items, direct=True))
-        while len(items) > 1:
-            items = [
-                self.submit(tasks.join, *items[k : k + FAN_IN], name=f"sum_{name}")
-                if len(items[k : k + FAN_IN]) > 1
-                else items[k]
-                for k in range(0, len(items), FAN_IN)
-            ]
-        return items[0].result()
+    def sum(self, eights: list[list[Future]], name: str) -> Any:
+        """Along the tree, by workers."""
+
+        def join(eight: Sequence[Future]) -> Future:
+            return self.submit(tasks.join, *eight, name=f"sum_{name}") if len(eight) > 1 else eight[0]
+
+        return self.gather([folded(eights, join)])[0]

@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.dask import tasks
-from fastsoftmax.dask.cluster import SMALL, Tasks
+from fastsoftmax.dask.cluster import Tasks
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import per_feature
-from fastsoftmax.data.layouts import Gathered
 from fastsoftmax.data.parted_rows import KEPT_BYTES, Facts
 from fastsoftmax.data.targets import CheckedTargets
 from fastsoftmax.kernels.cross_entropy import Targets
+from fastsoftmax.objective.base import spaced
 from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.objective.summed import SummedCurvature, SummedObjective
-from fastsoftmax.objective.tree import FAN_IN
+from fastsoftmax.objective.tree import by_eights, folded, joined, nodes_of
 
-UNEVEN = 1.2  # times as long as threads would need that have equally much to do
+GATHERED = 128 << 20  # bytes of sums that the client adds: a task takes milliseconds, as a few megabytes do
 Array = NDArray[Any]
 
 
@@ -68,36 +68,29 @@ class ClusterRows:
     Parameters
     ----------
     tasks : Tasks
-    parts : list of Future
-        `Examples`, none without rows.
+    bundles : list of Future
+        Tuples of `Examples`, partitions that lie together, of which none is without rows.
+    members : list of list of int
+        Their numbers, of each bundle's.
     sizes : list of int
-        Rows of each.
+        Rows of each partition, in order.
     kind : Kind
-    bundled : bool
-        Whether a task may take eight partitions, which are then brought together.
     """
 
     in_memory = False
 
-    def __init__(self, tasks_: Tasks, parts: list[Any], sizes: list[int], kind: Kind, bundled: bool) -> None:
-        self.tasks, self.sizes, self.kind, self.n, self.m = tasks_, sizes, kind, sum(sizes), kind.facts.m
-        self.dtype, self.stored_dtype, self.x_dtype = kind.dtype, kind.stored_dtype, np.dtype(kind.facts.x_dtype)
-        self.pairs, self.by_feature, self.names = kind.pairs, kind.facts.sparse, kind.facts.names
-        small = kind.bytes * self.n / len(parts) <= SMALL
-        self.each = FAN_IN if bundled and (small or self._lie_together(parts)) else 1  # partitions of a task
-        self.bundles = [
-            self.tasks.submit(tasks.bundle, *parts[k : k + self.each]) for k in range(0, len(parts), self.each)
+    def __init__(
+        self, tasks_: Tasks, bundles: list[Any], members: list[list[int]], sizes: list[int], kind: Kind
+    ) -> None:
+        self.tasks, self.bundles, self.members, self.sizes, self.kind = tasks_, bundles, members, sizes, kind
+        self.n, self.m, facts = sum(sizes), kind.facts.m, kind.facts
+        self.dtype, self.stored_dtype, self.x_dtype = kind.dtype, kind.stored_dtype, np.dtype(facts.x_dtype)
+        self.pairs, self.by_feature, self.names = kind.pairs, facts.sparse, facts.names
+        self.nodes = [nodes_of(own, len(sizes)) for own in members]  # what each bundle adds up
+        self.places = [
+            [[own.index(i) for i in node] for node in nodes] for own, nodes in zip(members, self.nodes, strict=True)
         ]
         self._kept: dict[Any, Examples] = {}
-
-    def _lie_together(self, parts: list[Any]) -> bool:
-        """Whether each eight neighbours are with one worker, and groups of eight keep all threads busy."""
-        threads = sum(self.tasks.client.nthreads().values())
-        if not even(-(-len(parts) // FAN_IN), threads):
-            return False
-        holders = self.tasks.client.who_has(parts)
-        found = [set(holders.get(part.key, ())) for part in parts]
-        return all(set.intersection(*found[k : k + FAN_IN]) for k in range(0, len(found), FAN_IN))
 
     def objective(self, targets: ClusterTargets, dtype: Any = None) -> "ObjectiveOverCluster":
         """The objective over them."""
@@ -105,8 +98,47 @@ class ClusterRows:
 
     def fingerprint(self, targets: Any) -> str:
         """By what they are known again."""
-        found = self.tasks.client.gather(self.tasks.each(tasks.digest, self.bundles))
-        return " ".join(digest for digests in found for digest in digests)
+        return " ".join(numbered(self.members, self.tasks.gather(self.tasks.each(tasks.digest, self.bundles))).values())
+
+    def summed(self, held: list[Any], size: int, name: str, function: Any, *arguments: Any) -> tuple[Any, ...]:
+        """What a task adds up, along the tree.
+
+        held: of each bundle; a task takes one, the places of what it is to add up, and the arguments.
+        size: bytes of a sum, about. What is small is added here, one task a bundle, or else by workers.
+        """
+        nodes = list(itertools.chain(*self.nodes))
+        if size * len(nodes) <= GATHERED:
+            asked = [
+                self.tasks.submit(function, own, places, *arguments, name=name)
+                for own, places in zip(held, self.places, strict=True)
+            ]
+            found = itertools.chain(*self.tasks.gather(asked))
+            return folded(by_eights(nodes, found), joined)  # type: ignore[no-any-return]
+        asked = [
+            self.tasks.submit(tasks.add_up_one, function, own, place, *arguments, name=name)
+            for own, places in zip(held, self.places, strict=True)
+            for place in places
+        ]
+        return self.tasks.sum(by_eights(nodes, asked), name)  # type: ignore[no-any-return]
+
+    def local(self, index: Array) -> list[Array]:
+        """The rows of each partition that ascending `index` has, by their numbers there."""
+        ends = np.cumsum([0, *self.sizes])
+        cuts = np.searchsorted(index, ends)
+        return [index[a:b] - start for (a, b), start in zip(itertools.pairwise(cuts), ends[:-1], strict=True)]
+
+    def some(self, index: Array, smoothed: bool = True) -> tuple["ClusterRows", ClusterTargets]:
+        """Rows by ascending numbers, copied where they are, and their targets, perhaps without label smoothing."""
+        wanted = self.local(index)
+        bundles, members = list[Any](), list[list[int]]()
+        for bundle, own in zip(self.bundles, self.members, strict=True):
+            if any(len(wanted[i]) for i in own):
+                bundles.append(self.tasks.submit(tasks.choose, bundle, [wanted[i] for i in own], smoothed))
+                members.append([i for i in own if len(wanted[i])])
+        kind = self.kind if smoothed else self.kind._replace(smoothing=0.0)
+        found = measured(self.tasks, bundles, members, kind)
+        assert found is not None
+        return found
 
     def copied(self, index: Array) -> Examples:
         """Rows by number, in any order, here; those of the last few calls are kept."""
@@ -122,53 +154,57 @@ class ClusterRows:
 
     def _taken(self, index: Array) -> Examples:
         order = np.argsort(index, kind="stable")
-        groups = grouped(self.local(index[order]), self.each)
-        pairs = [(bundle, group) for bundle, group in zip(self.bundles, groups, strict=True) if any(map(len, group))]
-        futures = [self.tasks.submit(tasks.take, bundle, group) for bundle, group in pairs]
-        found, targets = Gathered(len(index)), list[CheckedTargets]()
-        while futures:  # a few at a time: what came is copied, and gone
-            now, futures = futures[: FAN_IN // self.each], futures[FAN_IN // self.each :]
-            for part in itertools.chain.from_iterable(self.tasks.client.gather(now, direct=True)):
-                if part.n:
-                    found.add(part.design, np.arange(part.n))
-                    targets.append(part.targets)
-        examples = Examples(found.design, CheckedTargets.joined(targets))
+        wanted = self.local(index[order])
+        asked, places = list[Any](), list[list[int]]()
+        for bundle, own in zip(self.bundles, self.members, strict=True):
+            there = [i for i in own if len(wanted[i])]
+            if there:
+                asked.append(self.tasks.submit(tasks.choose, bundle, [wanted[i] for i in own], True))
+                places.append(there)
+        found = dict[int, Examples]()
+        for there, parts in zip(places, self.tasks.gather(asked), strict=True):
+            found.update(zip(there, parts, strict=True))
+        examples = Examples.joined([found[i] for i in sorted(found)])
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return examples if (np.diff(index) >= 0).all() else examples.rows(back)
 
-    def local(self, index: Array) -> list[Array]:
-        """The rows of each partition that ascending `index` has, by their numbers there."""
-        ends = np.cumsum([0, *self.sizes])
-        cuts = np.searchsorted(index, ends)
-        return [index[a:b] - start for (a, b), start in zip(itertools.pairwise(cuts), ends[:-1], strict=True)]
 
+def numbered(members: list[list[int]], found: list[list[Any]]) -> dict[int, Any]:
+    """What bundles say of each partition, by the partitions' numbers.
 
-def grouped(items: list[Any], each: int) -> list[list[Any]]:
-    """By so many."""
-    return [items[k : k + each] for k in range(0, len(items), each)]
+    Raises
+    ------
+    Exception
+        Of the first one that failed.
+    """
+    pairs = sorted(zip(itertools.chain(*members), itertools.chain(*found), strict=True), key=lambda pair: pair[0])
+    for _, item in pairs:
+        if isinstance(item, tasks.Failed):
+            raise item.error
+    return dict(pairs)
 
 
 def measured(
-    jobs: Tasks, parts: list[Any], kind: Kind, *, bundled: bool = True
+    jobs: Tasks, bundles: list[Any], members: list[list[int]], kind: Kind
 ) -> tuple[ClusterRows, ClusterTargets] | None:
-    """Partitions of `Examples`, and what all their targets say; None where they have no rows."""
-    found = list(zip(parts, jobs.gather(jobs.each(tasks.measure, parts)), strict=True))
-    there = [(part, facts) for part, facts in found if facts[0]]
+    """Bundles of `Examples`, and what all their targets say; None where there are no rows."""
+    facts = numbered(members, jobs.gather(jobs.each(tasks.measure, bundles)))
+    there = [i for i, own in facts.items() if own.n]
     if not there:
         return None
-    counts, weights, entropies, totals = zip(*(facts for _, facts in there), strict=True)
+    if len(there) < len(facts):  # parts of which no row weighs anything
+        bundles = jobs.each(tasks.filled, bundles)
+        pairs = [(b, [i for i in own if facts[i].n]) for b, own in zip(bundles, members, strict=True)]
+        bundles, members = [b for b, own in pairs if own], [own for _, own in pairs if own]
+    number = {i: k for k, i in enumerate(there)}
+    counts, weights, entropies, totals = zip(*(facts[i] for i in there), strict=True)
     total = float(sum(weights))
-    rows = ClusterRows(jobs, [part for part, _ in there], list(counts), kind, bundled)
+    rows = ClusterRows(jobs, bundles, [[number[i] for i in own] for own in members], list(counts), kind)
     targets = ClusterTargets(
         rows.n, functools.reduce(np.add, totals), total, sum(entropies) / total, kind.smoothing, kind.labelled
     )
     return rows, targets
-
-
-def even(groups: int, threads: int) -> bool:
-    """Whether groups of partitions keep all threads busy: then a task a group costs less than one a partition."""
-    return -(-groups // max(1, threads)) * threads <= UNEVEN * groups
 
 
 def _size(examples: Examples) -> int:
@@ -176,7 +212,7 @@ def _size(examples: Examples) -> int:
 
 
 class ObjectiveOverCluster(SummedObjective):
-    """Sums over partitions that lie on the workers; a step is a task a partition, or eight small ones.
+    """Sums over partitions that lie on the workers; a step is a task a worker, or of large sums one a partition.
 
     Parameters
     ----------
@@ -211,12 +247,12 @@ class ObjectiveOverCluster(SummedObjective):
     def collected(self, name: str, *arguments: Any) -> list[Any]:
         rows, given = self.source, self._shared(arguments)
         asked = rows.tasks.each(tasks.ask_each, rows.bundles, self.sent_view, name, given, name=name)
-        return [answer for answers in rows.tasks.client.gather(asked) for answer in answers]
+        return list(numbered(rows.members, rows.tasks.gather(asked)).values())
 
     def summed(self, name: str, *arguments: Any) -> tuple[Any, ...]:
-        rows, given = self.source, self._shared(arguments)
-        items = rows.tasks.each(tasks.add_up, rows.bundles, self.sent_view, name, given, name=name)
-        return rows.tasks.sum(items, name, self._size(name))  # type: ignore[no-any-return]
+        rows = self.source
+        given = self.sent_view, name, self._shared(arguments)
+        return rows.summed(rows.bundles, self._size(name), name, tasks.add_up, *given)
 
     def _size(self, name: str) -> int:
         """Bytes of a sum, about."""
@@ -240,6 +276,12 @@ class ObjectiveOverCluster(SummedObjective):
     def computed_in(self, dtype: Any) -> "ObjectiveOverCluster":
         return ObjectiveOverCluster(self.source, self.targets, dtype, self.scale, self.shift)
 
+    def spread(self, count: int) -> "ObjectiveOverCluster":
+        rows, targets = self.source.some(spaced(self.n, count))
+        if self.targets.active is not None:
+            targets = targets.only(self.targets.active)
+        return ObjectiveOverCluster(rows, targets, self.dtype, self.scale, self.shift)
+
     def rows(self, index: Array) -> SoftmaxObjective:
         examples = self.source.copied(np.arange(self.n)[index])
         if self.targets.active is not None:
@@ -259,10 +301,10 @@ class CurvatureOverCluster(SummedCurvature):
         if self._curved is None:
             point = rows.tasks.shared(self.point)
             self._curved = rows.tasks.each(tasks.curve, rows.bundles, objective.sent_view, point, name="curvature")
-        given = rows.tasks.shared(arguments)
-        items = rows.tasks.each(tasks.add_up_curvature, self._curved, name, given, name=name)
         c, M = objective.c, objective.m + 1
-        return rows.tasks.sum(items, name, 8 * c * M * (M * c if name == "pair_grams" else 1))  # type: ignore[no-any-return]
+        size = 8 * c * M * (M * c if name == "pair_grams" else 1)
+        given = name, rows.tasks.shared(arguments)
+        return rows.summed(self._curved, size, name, tasks.add_up_curvature, *given)
 
     def each_block(self, visit: Any) -> None:
         """The partitions come here, one after another: for what is asked once, in the end, of small problems."""

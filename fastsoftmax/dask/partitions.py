@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fastsoftmax.dask import tasks
 from fastsoftmax.dask.cluster import Tasks, pieces_of
-from fastsoftmax.dask.objective import ClusterRows, ClusterTargets, Kind, measured
+from fastsoftmax.dask.groups import Group, groups_of
+from fastsoftmax.dask.objective import ClusterRows, ClusterTargets, Kind, measured, numbered
 from fastsoftmax.data.parted_rows import compare
 from fastsoftmax.data.pieces import PartError
 
@@ -48,12 +49,11 @@ def checked(
     double : bool
         Whether probabilities become float64, whatever X is computed in.
     bundled : bool
-        See `ClusterRows`.
+        Whether a task takes all partitions of a worker, or one.
     """
-    raw = jobs.compute(pieces_of(jobs.client, X, y, sample_weight))
-    seen: list[tasks.Seen] = jobs.gather(jobs.each(tasks.look, raw))
-    raw = [part for part, look in zip(raw, seen, strict=True) if look.n]
-    looks = [look for look in seen if look.n]
+    bundles, members = _bundled(jobs, jobs.compute(pieces_of(jobs.client, X, y, sample_weight)), bundled)
+    seen = numbered(members, jobs.gather(jobs.each(tasks.look, bundles)))
+    looks: list[tasks.Seen] = [look for look in seen.values() if look.n]
     if not looks:
         raise ValueError("there are no rows: all partitions are empty")
     first = looks[0]
@@ -63,15 +63,27 @@ def checked(
         compare(look.name, look.facts, first.facts)
     known, totals, found = _classes(looks, classes)
     shares, dtype = _class_weights(class_weight, known, totals, found), np.float64 if double else first.dtype
-    parts = jobs.each(tasks.prepare, raw, known, shares, smoothing, dtype)
-    raw.clear()
+    bundles = jobs.each(tasks.prepare, bundles, tasks.How(known, shares, smoothing, dtype))
     n, pairs, size = (sum(column) for column in zip(*((k.n, k.pairs * k.n, k.bytes) for k in looks), strict=True))
     labelled = first.classes is not None
     kind = Kind(first.facts, first.dtype, first.stored_dtype, labelled, smoothing, pairs / n, size / n)
-    together = measured(jobs, parts, kind, bundled=bundled)
+    together = measured(jobs, bundles, members, kind)
     if together is None:
         raise ValueError("there is nothing to fit: all weights are 0")
     return Checked(*together, known.astype(object) if any(look.objects for look in looks) else known)
+
+
+def _bundled(jobs: Tasks, raw: list[Any], together: bool) -> tuple[list[Any], list[list[int]]]:
+    """Tuples of partitions, one a worker, or one a partition; and the numbers of those of each."""
+    jobs.settle(raw)
+    groups = [Group(None, [i]) for i in range(len(raw))]
+    if together:
+        having, sizes = jobs.client.who_has(raw), jobs.client.nbytes([part.key for part in raw], summary=False)
+        groups = groups_of(
+            [sizes.get(part.key, 0) for part in raw], [having.get(part.key, ()) for part in raw], jobs.client.nthreads()
+        )
+    bundles = [jobs.submit(tasks.bundle, *(raw[i] for i in own), worker=worker) for worker, own in groups]
+    return bundles, [own for _, own in groups]
 
 
 def _classes(looks: list[tasks.Seen], given: Any) -> tuple[Array, Array, int]:

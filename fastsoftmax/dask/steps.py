@@ -1,6 +1,5 @@
 """Training over partitions on workers: weights go from one to the next, and rows stay where they are."""
 
-import itertools
 import math
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.dask import tasks
-from fastsoftmax.dask.objective import ClusterRows, ClusterTargets, ObjectiveOverCluster, grouped, measured
+from fastsoftmax.dask.objective import ClusterRows, ClusterTargets, ObjectiveOverCluster, measured
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
@@ -43,13 +42,14 @@ class OnWorkers:
     ) -> None:
         self.held, self.targets, self.budget, self.joined, self.scale = rows, targets, budget, joined, scale
         self.dtype, self.pairs = rows.dtype, None if joined else rows.pairs
+        self._some: tuple[Any, tuple[ClusterRows, ClusterTargets]] | None = None
 
     @classmethod
     def of(cls, rows: ClusterRows, targets: ClusterTargets, budget: int) -> "OnWorkers":
         """Brought together where they fit."""
         if rows.n * rows.kind.bytes > budget:
             return cls(rows, targets, budget, False)
-        return cls(*_all(rows, [rows.tasks.submit(tasks.gather, *rows.bundles)]), budget, True)
+        return cls(*_together(rows), budget, True)
 
     @property
     def rows(self) -> range:
@@ -68,25 +68,19 @@ class OnWorkers:
         """Partition by partition."""
         if len(rows) == self.held.n:
             return self.targets.total
-        jobs, wanted = self.held.tasks, self._wanted(rows)
-        asked = [jobs.submit(tasks.weigh, *pair) for pair in zip(self.held.bundles, wanted, strict=True)]
-        return float(sum(itertools.chain.from_iterable(jobs.gather(asked))))
+        return self._chosen(rows)[1].total
 
-    def _wanted(self, rows: Array | range) -> list[list[Array]]:
-        return grouped(self.held.local(np.asarray(rows)), 1)
-
-    def _chosen(self, rows: Array, smoothed: bool) -> tuple[ClusterRows, ClusterTargets]:
-        """Some of the rows, copied where they are."""
-        jobs, wanted = self.held.tasks, self._wanted(rows)
-        pairs = zip(self.held.bundles, wanted, strict=True)
-        return _all(self.held, [jobs.submit(tasks.choose, bundle, each, smoothed) for bundle, each in pairs], smoothed)
+    def _chosen(self, rows: Array | range) -> tuple[ClusterRows, ClusterTargets]:
+        """Those that are trained on, copied where they are; found once."""
+        if self._some is None or self._some[0] is not rows:
+            self._some = rows, self.held.some(np.asarray(rows))
+        return self._some[1]
 
     def held_out(self, rows: Array) -> Validation:
-        held, targets = self._chosen(rows, False)
-        jobs = held.tasks
-        if len(held.sizes) > 1 and held.n * held.kind.bytes <= self.budget / 4:
-            held, targets = _all(held, [jobs.submit(tasks.gather, *held.bundles)])
-        labels = np.concatenate(jobs.gather(jobs.each(tasks.likeliest, held.bundles)))
+        held, targets = self.held.some(rows, False)
+        if held.n * held.kind.bytes <= self.budget / 4:
+            held, targets = _together(held)
+        labels = np.concatenate(held.tasks.gather(held.tasks.each(tasks.likeliest, held.bundles)))
         return Validation(held.objective(targets).mapped(self.scale), labels)
 
     def identity(self) -> dict[str, Any]:
@@ -96,15 +90,14 @@ class OnWorkers:
     def steps(self, rows: Array | range, settings: Settings) -> Steps:
         over = self
         if len(rows) < self.held.n:
-            over = OnWorkers(*self._chosen(np.asarray(rows), True), self.budget, self.joined, self.scale)
+            over = OnWorkers(*self._chosen(rows), self.budget, self.joined, self.scale)
         most = over.held.n if over.joined else rows_at_once(self.budget, self.held.kind.bytes, settings.batch)
         return _StepsOnWorkers(over, settings, most)
 
 
-def _all(rows: ClusterRows, parts: list[Any], smoothed: bool = True) -> tuple[ClusterRows, ClusterTargets]:
-    """Rows like these, of which there are some."""
-    kind = rows.kind if smoothed else rows.kind._replace(smoothing=0.0)
-    found = measured(rows.tasks, parts, kind, bundled=False)
+def _together(rows: ClusterRows) -> tuple[ClusterRows, ClusterTargets]:
+    """On one worker, as one partition."""
+    found = measured(rows.tasks, [rows.tasks.submit(tasks.gather, *rows.bundles)], [[0]], rows.kind)
     assert found is not None
     return found
 

@@ -1,6 +1,8 @@
 """What workers run: each function is a task, and its name is what the dashboard shows."""
 
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from distributed import get_worker
@@ -14,6 +16,7 @@ from fastsoftmax.data.parted_rows import Facts, designed, naming
 from fastsoftmax.data.pieces import PartError
 from fastsoftmax.data.targets import as_targets, as_weight
 from fastsoftmax.engine import threads
+from fastsoftmax.engine.blas import on_threads
 from fastsoftmax.objective import tree
 from fastsoftmax.objective.base import Curvature
 from fastsoftmax.objective.fingerprint import fingerprint
@@ -24,6 +27,8 @@ from fastsoftmax.training.source import shuffled
 from fastsoftmax.training.suited import begin
 
 Array = np.ndarray[Any, Any]
+Part = TypeVar("Part")
+Found = TypeVar("Found")
 
 
 class Raw(NamedTuple):
@@ -49,6 +54,30 @@ class Seen(NamedTuple):
     classes: Array | None  # sorted; None for probabilities
     totals: Array  # what each of them weighs, or of probabilities each column
     objects: bool = False  # whether labels came as objects
+
+
+class How(NamedTuple):
+    """What targets are made with."""
+
+    classes: Array
+    class_weight: Array | None
+    smoothing: float
+    dtype: Any  # of probabilities
+
+
+class Measured(NamedTuple):
+    """What the targets of a partition say."""
+
+    n: int
+    weight: float
+    entropy: float  # times the weight
+    totals: Array  # what each class weighs
+
+
+class Failed(NamedTuple):
+    """Why a partition cannot be taken."""
+
+    error: Exception
 
 
 class View(NamedTuple):
@@ -81,8 +110,21 @@ def partition(name: str, X: Any, y: Any = None, weight: Any = None) -> Raw:
         return Raw(name, X, y, None if weight is None else as_weight(weight, X.shape[0]), objects)
 
 
-def look(raw: Raw) -> Seen:
+def attempt(function: Callable[..., Found], name: str, *arguments: Any) -> Found | Failed:
+    """What a function returns, or why it cannot: so that of errors the first by the partitions' order is said."""
+    try:
+        with naming(name):
+            return function(*arguments)
+    except Exception as error:
+        return Failed(error)
+
+
+def look(raws: Sequence[Raw]) -> list[Seen | Failed]:
     """The first pass."""
+    return over_each(raws, lambda raw: attempt(_seen, raw.name, raw))
+
+
+def _seen(raw: Raw) -> Seen:
     n = raw.X.shape[0]
     if n == 0:
         return Seen(raw.name, 0, None, None, None, 0.0, 0, None, np.zeros(0))
@@ -95,36 +137,38 @@ def look(raw: Raw) -> Seen:
     head = (raw.name, n, facts, design.dtype, design.stored_dtype, design.pairs, size)
     if raw.y.ndim == 2:
         return Seen(*head, None, (weight[:, None] * raw.y).sum(0))
-    with naming(raw.name):
-        if raw.y.dtype.kind not in "biuU":
-            check_classification_targets(raw.y)
-        classes, codes = np.unique(raw.y, return_inverse=True)
+    if raw.y.dtype.kind not in "biuU":
+        check_classification_targets(raw.y)
+    classes, codes = np.unique(raw.y, return_inverse=True)
     return Seen(*head, classes, np.bincount(codes, weight, len(classes)), raw.objects)
 
 
-def prepare(raw: Raw, classes: Array, class_weight: Array | None, smoothing: float, dtype: Any) -> Examples:
+def prepare(raws: Sequence[Raw], how: How) -> list[Examples | Failed]:
     """Examples as objectives take them, without rows that weigh nothing."""
-    n, c, y = raw.X.shape[0], len(classes), raw.y
-    with naming(raw.name):
-        if y.ndim == 1:
-            codes = np.minimum(np.searchsorted(classes, y), c - 1)
-            strange = classes[codes] != y
-            if strange.any():
-                unknown = np.unique(y[strange])[:5].tolist()
-                raise PartError(f"{raw.name} has labels that are not among the classes: {unknown}")
-            y = codes
-        targets = as_targets(
-            y, n, c, dtype, sample_weight=raw.weight, class_weight=class_weight, label_smoothing=smoothing
-        )
+    return over_each(raws, lambda raw: attempt(_prepared, raw.name, raw, how))
+
+
+def _prepared(raw: Raw, how: How) -> Examples:
+    n, c, y = raw.X.shape[0], len(how.classes), raw.y
+    if y.ndim == 1:
+        y = np.searchsorted(how.classes, y)  # which has no others: they were compared
+    targets = as_targets(
+        y, n, c, how.dtype, sample_weight=raw.weight, class_weight=how.class_weight, label_smoothing=how.smoothing
+    )
     examples, weight = Examples(as_design(raw.X), targets), targets.kernel.weight
     return examples if not len(weight) or weight.all() else examples.rows(np.flatnonzero(weight))
 
 
-def measure(examples: Examples) -> tuple[int, float, float, Array]:
-    """(rows, their weight, the entropy of their targets times that, what each class weighs)"""
+def measure(parts: Any) -> list[Measured | Failed]:
+    """What the targets of each partition say."""
+    return over_each(parts, lambda part: part if isinstance(part, Failed) else _measured(part))
+
+
+def _measured(examples: Examples) -> Measured:
     if not examples.n:
-        return 0, 0.0, 0.0, np.zeros(examples.c)
-    return examples.n, examples.total, examples.targets.entropy() * examples.total, examples.class_totals()
+        return Measured(0, 0.0, 0.0, np.zeros(examples.c))
+    entropy = examples.targets.entropy() * examples.total
+    return Measured(examples.n, examples.total, entropy, examples.class_totals())
 
 
 def objective(examples: Examples, view: View) -> SoftmaxObjective:
@@ -134,16 +178,47 @@ def objective(examples: Examples, view: View) -> SoftmaxObjective:
     return SoftmaxObjective(Examples(design, targets), view.dtype)
 
 
+def over_each(parts: Sequence[Part], function: Callable[[Part], Found]) -> list[Found]:
+    """function of each of these, in order: as many at a time as this worker has threads, of which each takes one."""
+    found, count = dict[int, Found](), min(len(parts), _threads())
+
+    def take(i: int) -> None:
+        with threads.serially():
+            found[i] = function(parts[i])
+
+    on_threads(count, take, range(len(parts)))
+    return [found[i] for i in range(len(parts))]
+
+
 def ask_each(parts: Any, view: View, name: str, arguments: tuple[Any, ...]) -> list[Any]:
     """A method of the objective over each of these partitions."""
-    with threads.serially():
-        return [getattr(objective(part, view), name)(*arguments) for part in parts]
+    return over_each(parts, lambda part: getattr(objective(part, view), name)(*arguments))
 
 
-def add_up(parts: Any, view: View, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Of `SUMS`, one of the objective over each of these partitions, added in their order."""
-    with threads.serially():
-        return tree.joined([SUMS[name](objective(part, view), *arguments) for part in parts])
+def add_up(parts: Any, places: Any, view: View, name: str, arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Of `SUMS`, one of the objective over each partition, of those at each of these places added in their order."""
+    return _added(places, lambda place: SUMS[name](objective(parts[place], view), *arguments))
+
+
+def _added(places: Sequence[Sequence[int]], function: Callable[[int], tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    sums, now = list[tuple[Any, ...]](), list[Sequence[int]]()
+    for k, node in enumerate(places):
+        now.append(node)
+        if sum(map(len, now)) >= tree.FAN_IN * _threads() or k == len(places) - 1:  # no more sums at once
+            found = iter(over_each([place for some in now for place in some], function))
+            sums += [tree.joined(list(itertools.islice(found, len(some)))) for some in now]
+            now = []
+    return sums
+
+
+def _threads() -> int:
+    """Of this worker."""
+    return int(get_worker().state.nthreads)
+
+
+def add_up_one(function: Callable[..., list[Any]], held: Any, place: Any, *arguments: Any) -> Any:
+    """One of the sums that a function adds up."""
+    return function(held, [place], *arguments)[0]
 
 
 def join(*items: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -158,19 +233,25 @@ def bundle(*parts: Any) -> tuple[Any, ...]:
 
 def curve(parts: Any, view: View, point: tuple[Any, ...]) -> list[Curvature]:
     """The curvature of each of these partitions at a point."""
-    with threads.serially():
-        return [objective(part, view).curvature(*point) for part in parts]
+    return over_each(parts, lambda part: objective(part, view).curvature(*point))
 
 
-def add_up_curvature(curvatures: list[Curvature], name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Of `SUMS`, one of each of these curvatures, added in their order."""
-    with threads.serially():
-        return tree.joined([SUMS[name](curvature, *arguments) for curvature in curvatures])
+def add_up_curvature(
+    curvatures: list[Curvature], places: Any, name: str, arguments: tuple[Any, ...]
+) -> list[tuple[Any, ...]]:
+    """Of `SUMS`, one of each of these curvatures, of those at each of these places added in their order."""
+    return _added(places, lambda place: SUMS[name](curvatures[place], *arguments))
 
 
-def take(parts: Any, wanted: list[Array]) -> list[Examples]:
-    """Rows of these partitions by number, copied."""
-    return [part.rows(i) for part, i in zip(parts, wanted, strict=True)]
+def choose(parts: Any, wanted: list[Array], smoothed: bool) -> tuple[Examples, ...]:
+    """Rows of these partitions by number, copied; of which there are none, are left out."""
+    found = [part.rows(i) for part, i in zip(parts, wanted, strict=True) if len(i)]
+    return tuple(part if smoothed else Examples(part.design, part.targets.unsmoothed()) for part in found)
+
+
+def filled(parts: Any) -> tuple[Examples, ...]:
+    """Those that have rows."""
+    return tuple(part for part in parts if part.n)
 
 
 def digest(parts: Any) -> list[str]:
@@ -213,13 +294,13 @@ def train(moved: Moved, how: Pass, state: Any, whole: int, rates: Array, *bundle
     state: of a stream of random numbers, by which fresh rows are shuffled, or None.
     """
     carried = [] if moved.carried is None else [moved.carried]
-    examples = gather(carried, *bundles)
+    (examples,) = gather(carried, *bundles)
     old = sum(part.n for part in carried)
     stream = None if state is None else PCG64()
     if stream is not None:
         stream.state = state
     order = np.concatenate([np.arange(old), shuffled(np.arange(old, examples.n), stream)])
-    with threads.at_most(get_worker().state.nthreads):
+    with threads.at_most(_threads()):
         descent = descent_over(examples, how.view, how.settings, how.pairs)
         descent.load(moved.weights)
         descent.run(order[:whole], rates, how.averaging)
@@ -227,15 +308,9 @@ def train(moved: Moved, how: Pass, state: Any, whole: int, rates: Array, *bundle
         return Moved(descent.saved(), examples.rows(left) if len(left) else None, [*moved.losses, loss])
 
 
-def choose(parts: Any, wanted: list[Array], smoothed: bool) -> Examples:
-    """Rows of these partitions by number, copied, one after another."""
-    found = Examples.joined([part.rows(i) for part, i in zip(parts, wanted, strict=True)])
-    return found if smoothed else Examples(found.design, found.targets.unsmoothed())
-
-
-def gather(*bundles: Any) -> Examples:
+def gather(*bundles: Any) -> tuple[Examples]:
     """Partitions as one."""
-    return Examples.joined([part for parts in bundles for part in parts])
+    return (Examples.joined([part for parts in bundles for part in parts]),)
 
 
 def likeliest(parts: Any) -> Array:

@@ -15,7 +15,7 @@ from fastsoftmax.data.feature_names import names_of
 from fastsoftmax.data.gate import from_disk, is_sparse
 from fastsoftmax.data.layouts import Gathered, as_design
 from fastsoftmax.data.parts import Parts
-from fastsoftmax.data.pieces import Made, Named, PartError, Piece, Taken, read
+from fastsoftmax.data.pieces import Given, Made, Named, PartError, Piece, Taken, read
 from fastsoftmax.data.targets import as_weight
 
 KEPT_BYTES = 64 << 20  # of rows that samples are made of, which solvers ask for again and again
@@ -200,13 +200,8 @@ class PartedRows:
         """Rows by number, in any order, in memory; those of the last few calls are kept."""
         key = (len(index), hash(index.tobytes()))
         if key not in self._kept:
-            order = np.argsort(index, kind="stable")
-            found = Gathered(len(index))
-            if self.at_hand:
-                self.gather(index[order], found)
-            else:
-                wanted = self._local(index[order])
-                self.each(lambda i, start, design: found.add(design, wanted[i]), [len(part) > 0 for part in wanted])
+            order, found = np.argsort(index, kind="stable"), Gathered(len(index))
+            self._pick(index[order], found.add)
             design = found.design
             if (np.diff(index) < 0).any():
                 back = np.empty(len(order), np.int64)
@@ -235,15 +230,37 @@ class PartedRows:
         """Of each part, how many rows are chosen."""
         return [size if own is None else len(own) for size, own in zip(self.sizes, self.chosen, strict=True)]
 
-    def gather(self, index: Array, found: Gathered) -> None:
-        """Adds rows, by ascending numbers, of parts that are read in any order, and perhaps not wholly."""
+    def spread(self, index: Array) -> "PartedRows":
+        """Rows by ascending numbers, in memory, part by part as they are; without targets."""
+        found = list[Design]()
+        self._pick(index, lambda design, rows: found.append(design.rows(rows)))
+        other = object.__new__(PartedRows)
+        other.__dict__.update(self.__dict__)
+        other.parts = Parts.of([Given("rows of a part", design) for design in found])
+        other.sizes = [design.n for design in found]
+        assert self.facts is not None
+        other.facts, other.in_place, other.pace = self.facts._replace(names=None), [True] * len(found), Pace()
+        other.chosen, other.n, other._kept, other._at_hand = [None] * len(found), len(index), {}, {}
+        other.y, other.weight = None, None
+        return other
+
+    def _pick(self, index: Array, visit: Callable[[Design, Array], object]) -> None:
+        """Calls `visit` with each part that has some of these rows, by ascending numbers, and their numbers there."""
+        if self.at_hand:
+            self.gather(index, visit)
+            return
+        wanted = self._local(index)
+        self.each(lambda i, start, design: visit(design, wanted[i]), [len(part) > 0 for part in wanted])
+
+    def gather(self, index: Array, visit: Callable[[Design, Array], object]) -> None:
+        """As `_pick`, of parts that are read in any order, and perhaps not wholly."""
         pieces = self.parts.listed()
         if len(pieces) != len(self.sizes):
             raise PartError(f"there are {len(pieces)} parts, where the first pass had {len(self.sizes)}")
         for i, local in enumerate(self._local(index)):
             if len(local):
                 own = self.chosen[i]
-                found.add(self._again(i, pieces[i], False), local if own is None else own[local])
+                visit(self._again(i, pieces[i], False), local if own is None else own[local])
 
     def _bytes(self) -> int:
         return sum(array.nbytes for design in self._kept.values() for array in design.arrays())

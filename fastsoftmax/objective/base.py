@@ -166,6 +166,10 @@ class Objective(abc.ABC):
         """So many of the rows, evenly spaced, in memory."""
         return self.rows(spaced(self.n, count))
 
+    def spread(self, count: int) -> "Objective":
+        """As `sample`, of more rows than `most`: where they are, and summed as they are."""
+        return self.sample(count)
+
     def merged(self) -> "Narrower | None":
         """With columns merged into fewer, whose optimum under l2 gives that of all; None where it is not worth it."""
         return None

@@ -13,7 +13,7 @@ from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import per_feature
 from fastsoftmax.data.parted_rows import PartedRows
 from fastsoftmax.data.targets import CheckedTargets
-from fastsoftmax.objective.base import Curvature
+from fastsoftmax.objective.base import Curvature, spaced
 from fastsoftmax.objective.curvature import HELD, BlockCurvature
 from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.objective.summed import SUMS, SummedCurvature, SummedObjective, buffers
@@ -130,6 +130,11 @@ class ObjectiveOverParts(SummedObjective):
     def rows(self, index: Array) -> SoftmaxObjective:
         index = np.arange(self.n)[index]
         return self._over(self.source.copied(index), self.targets.rows(index))
+
+    def spread(self, count: int) -> "ObjectiveOverParts":
+        index = spaced(self.n, count)
+        rows = self.source.spread(index)
+        return ObjectiveOverParts(rows, self.targets.rows(index), self.dtype, self.scale, self.shift)
 
 
 class CurvatureOverParts(SummedCurvature):

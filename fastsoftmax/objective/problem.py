@@ -98,8 +98,8 @@ class Problem:
         return other
 
     def subsample(self, count: int) -> "Problem":
-        """F over so many of the rows, evenly spaced, in memory, at the same C."""
-        part = self.data.sample(count)
+        """F over so many of the rows, evenly spaced, at the same C; in memory where they are to be looked at."""
+        part = self.data.sample(count) if count <= self.data.most else self.data.spread(count)
         share = self.total / part.total
         return self.like(part, l1=self.l1 * share, l2=self.l2 * share)
 

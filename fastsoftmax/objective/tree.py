@@ -3,7 +3,7 @@
 Which part was read, or which worker was done, first makes no difference; nor does it matter who adds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 FAN_IN = 8
@@ -43,6 +43,31 @@ class Tree:
                 carried = running if carried is None else _added(running, carried)
         assert carried is not None, "there is no sum of nothing"
         return carried
+
+
+def nodes_of(members: Iterable[int], count: int) -> list[list[int]]:
+    """What can be added up of `count` parts by who has these: whole eights, and single ones of the others."""
+    found, nodes = set(members), list[list[int]]()
+    for first in sorted({i // FAN_IN * FAN_IN for i in found}):
+        eight = range(first, min(first + FAN_IN, count))
+        nodes += [list(eight)] if found.issuperset(eight) else [[i] for i in eight if i in found]
+    return nodes
+
+
+def by_eights(nodes: Iterable[Sequence[int]], sums: Iterable[Any]) -> list[list[Any]]:
+    """The sums of all nodes, by the eights that they are of, in order."""
+    eights: dict[int, list[Any]] = {}
+    for node, item in sorted(zip(nodes, sums, strict=True), key=lambda pair: pair[0][0]):
+        eights.setdefault(node[0] // FAN_IN, []).append(item)
+    return [eights[k] for k in sorted(eights)]
+
+
+def folded(eights: Sequence[Sequence[Any]], join: Callable[[Sequence[Any]], Any]) -> Any:
+    """The sum of all of `by_eights` along the tree; join: what adds up to eight, of which one is its own sum."""
+    items = [join(eight) for eight in eights]
+    while len(items) > 1:
+        items = [join(items[k : k + FAN_IN]) for k in range(0, len(items), FAN_IN)]
+    return items[0]
 
 
 def _added(running: tuple[Any, ...], item: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -183,7 +183,7 @@ class _InWindows:
         found = Gathered(len(fresh) + (0 if kept is None else len(kept[1])))
         if kept is not None:
             found.add(*kept)
-        self.chosen.gather(fresh, found)
+        self.chosen.gather(fresh, found.add)
         return found.design
 
     def _over(self, design: Design, index: Array) -> SoftmaxObjective:

@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 
 import fastsoftmax as fs
 from fastsoftmax.dask import DaskSoftmaxRegression
+from fastsoftmax.dask.objective import ObjectiveOverCluster
 from tests.dask.clusters import CUTS, MARKS, M, N, cluster, collection, kill, parts, pieces
 
 pytestmark = MARKS
@@ -61,26 +62,33 @@ def test_the_bytes_of_a_local_fit_of_parts(client, data, rng, dtype, kind, weigh
     np.testing.assert_array_equal(found.to_local().predict_proba(X), local.predict_proba(X))
 
 
-def test_sums_that_workers_add(client, data, monkeypatch):
-    """As of large weights, which are shared by a task of their own."""
-    from fastsoftmax.dask import cluster as module
-
+@pytest.mark.parametrize("gathered", [0, 128 << 20], ids=["workers add", "the client adds"])
+@pytest.mark.parametrize("each", [60, 7], ids=["10 parts", "86 parts"])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_sums_along_the_tree(client, data, monkeypatch, gathered, each, solver):
+    """Whoever adds, and however weights are sent."""
     X, y = data
-    local = fs.SoftmaxRegression(solver="lbfgs").fit(parts(X, y, cuts=tuple(range(0, N + 1, 60))))
-    for name in ("INLINE", "GATHERED", "SMALL"):
-        monkeypatch.setattr(module, name, 0)
-    monkeypatch.setattr("fastsoftmax.dask.objective.SMALL", 0)
-    cuts = tuple(range(0, N + 1, 60))
-    same(DaskSoftmaxRegression(client=client, solver="lbfgs").fit(collection(X, cuts), collection(y, cuts)), local)
+    cuts = (*range(0, N, each), N)
+    local = fs.SoftmaxRegression(solver=solver).fit(parts(X, y, cuts=cuts))
+    monkeypatch.setattr("fastsoftmax.dask.cluster.INLINE", gathered)
+    monkeypatch.setattr("fastsoftmax.dask.objective.GATHERED", gathered)
+    same(DaskSoftmaxRegression(client=client, solver=solver).fit(collection(X, cuts), collection(y, cuts)), local)
 
 
-def test_many_small_partitions_share_tasks(client, data):
-    X, y = data
-    cuts = tuple(range(0, N + 1, 6))
-    same(
-        DaskSoftmaxRegression(client=client).fit(collection(X, cuts), collection(y, cuts)),
-        fs.SoftmaxRegression().fit(parts(X, y, cuts=cuts)),
-    )
+def test_samples_that_stay_on_the_workers(client, rng, monkeypatch):
+    """Of more rows than are looked at here; sums over them are of parts as well."""
+    n = 24_000
+    y = rng.integers(0, 3, n)
+    X = rng.standard_normal((n, M)) + np.eye(3, M)[y]
+    monkeypatch.setattr("fastsoftmax.objective.base.SAMPLE_BYTES", M * 8 * 1000)
+    cuts, options = (0, 10, 9_000, 9_001, 20_000, n), {"solver": "lbfgs", "C": 0.1}
+    spread, chosen = [], ObjectiveOverCluster.spread
+    monkeypatch.setattr(ObjectiveOverCluster, "spread", lambda self, k: spread.append(k) or chosen(self, k))
+    found = DaskSoftmaxRegression(client=client, **options).fit(collection(X, cuts), collection(y, cuts))
+    assert spread == [6000]
+    same(found, fs.SoftmaxRegression(**options).fit(parts(X, y, cuts=cuts)))
+    everything = fs.SoftmaxRegression(**options).fit(X, y)
+    assert abs(found.objective_ - everything.objective_) <= 1e-4
 
 
 @pytest.mark.parametrize(("workers", "threads", "processes"), [(1, 1, True), (3, 1, True), (2, 2, False)])
@@ -93,8 +101,6 @@ def test_one_set_of_bytes(data, workers, threads, processes):
 
 def test_a_worker_that_dies(data, monkeypatch):
     """Its partitions are made again elsewhere."""
-    from fastsoftmax.dask.objective import ObjectiveOverCluster
-
     X, y = data
     local = fs.SoftmaxRegression(solver="lbfgs", tol=1e-8).fit(parts(X, y))
     steps, summed = itertools.count(), ObjectiveOverCluster.summed
@@ -203,8 +209,6 @@ def test_as_an_estimator(client, data):
 
 
 def test_a_checkpoint_of_the_client(client, data, tmp_path, monkeypatch):
-    from fastsoftmax.dask.objective import ObjectiveOverCluster
-
     X, y = data
     options = {"client": client, "solver": "lbfgs", "tol": 1e-8}
     local = fs.SoftmaxRegression(solver="lbfgs", tol=1e-8).fit(parts(X, y))

@@ -18,7 +18,7 @@ from fastsoftmax.objective.base import Objective
 from fastsoftmax.objective.over_parts import ObjectiveOverParts
 from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.objective.summed import SUMS
-from fastsoftmax.objective.tree import FAN_IN, Tree, joined
+from fastsoftmax.objective.tree import FAN_IN, Tree, by_eights, folded, joined, nodes_of
 
 CUTS = [0, 40, 41, 90]
 N, M, C = 90, 7, 4
@@ -139,6 +139,28 @@ def test_curvature(both, rng, held, monkeypatch):
     assert [n for n, _ in seen] == [len(proba) for _, proba in seen]
 
 
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_samples_that_stay_in_parts(both, rng, at_hand):
+    """Sums over them are those over the same rows in memory, and of the same parts."""
+    whole, parts = both
+    if not at_hand:
+        pieces = list(parts.source.parts)
+        parts.source.parts = Parts([lambda piece=piece: piece.read(True) for piece in pieces])
+    theta = weights(rng, whole)
+    spread, sample = parts.spread(33), whole.sample(33)
+    assert (spread.n, spread.in_memory) == (33, False)
+    for ours, theirs in zip(spread.loss_gradient(*theta), sample.loss_gradient(*theta), strict=True):
+        same(ours, theirs)
+    same(spread.total, sample.total)
+    same(spread.class_totals(), sample.class_totals())
+    same(spread.entropy(), sample.entropy())
+    same(spread.predict_proba(*theta), sample.predict_proba(*theta))
+    same(spread.moments()[1], sample.moments()[1])
+    again, rows = spread.rows(np.array([5, 3, 30])), sample.rows(np.array([5, 3, 30]))
+    same(again.predict_proba(*theta), rows.predict_proba(*theta))
+    assert whole.spread(33).in_memory
+
+
 def test_nothing_of_the_seam_is_left_out():
     assert not inspect.isabstract(ObjectiveOverParts)
 
@@ -163,6 +185,14 @@ def test_sums_are_along_a_tree_of_eight(rng, count):
     assert (found[0], found[2]) == (list(range(count)), expected[2])
     np.testing.assert_array_equal(found[1], expected[1])
     assert all(item[0] == [k] for k, item in enumerate(items))  # joined changes nothing that it was given
+    for owners in (1, 2, 3, count):  # who add up what they can, and someone the rest
+        who = rng.integers(0, owners, count)
+        shares = [np.flatnonzero(who == k).tolist() for k in range(owners)]
+        nodes = [node for share in shares for node in nodes_of(share, count)]
+        assert sorted(itertools.chain(*nodes)) == list(range(count))
+        again = folded(by_eights(nodes, [joined([items[i] for i in node]) for node in nodes]), joined)
+        assert (again[0], again[2]) == (list(range(count)), expected[2])
+        np.testing.assert_array_equal(again[1], expected[1])
 
 
 @pytest.mark.parametrize("double", [True, False])
