@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-UNEVEN = 1.2  # times its share that a worker may have, before some of it goes to others
+UNEVEN = 1.05  # times its share that a worker may have: what is moved once makes each of tens of steps shorter
 
 
 class Group(NamedTuple):

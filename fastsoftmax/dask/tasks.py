@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from dask.sizeof import sizeof
 from distributed import get_worker
 from numpy.random import PCG64
 from sklearn.utils.multiclass import check_classification_targets
@@ -19,6 +20,7 @@ from fastsoftmax.engine import threads
 from fastsoftmax.engine.blas import on_threads
 from fastsoftmax.objective import tree
 from fastsoftmax.objective.base import Curvature
+from fastsoftmax.objective.curvature import PointCurvature
 from fastsoftmax.objective.fingerprint import fingerprint
 from fastsoftmax.objective.softmax import SoftmaxObjective
 from fastsoftmax.objective.summed import SUMS
@@ -29,6 +31,19 @@ from fastsoftmax.training.suited import begin
 Array = np.ndarray[Any, Any]
 Part = TypeVar("Part")
 Found = TypeVar("Found")
+
+
+@sizeof.register(Examples)
+def _(examples: Examples) -> int:
+    """Or Dask would take them for a few bytes, and move them to any worker."""
+    return sum(array.nbytes for array in (*examples.design.arrays(), *examples.targets.kernel[:3]))
+
+
+@sizeof.register(PointCurvature)
+def _(curvature: PointCurvature) -> int:
+    """With the rows, which go where it goes."""
+    rows = sum(array.nbytes for part in curvature.parts for array in part.design.arrays())
+    return rows + (0 if curvature.held is None else curvature.held.nbytes)
 
 
 class Raw(NamedTuple):
