@@ -7,6 +7,7 @@ from dask.delayed import delayed
 
 from fastsoftmax.dask.cluster import pieces_of
 from fastsoftmax.engine import threads
+from fastsoftmax.estimators.rows import check_features
 
 
 def _predicted(X: Any, local: Any, name: str, empty: Any) -> Any:
@@ -44,14 +45,15 @@ def share_right(estimator: Any, client: Any, X: Any, y: Any, sample_weight: Any)
 
 def _right(raw: Any, local: Any) -> tuple[float, float]:
     """(the weight of rows that are predicted right, of all)"""
-    if raw.X.shape[0] == 0:
+    if raw.design is None:
         return 0.0, 0.0
     if raw.y.ndim != 1 or (raw.y.dtype.kind in "OUS") != (local.classes_.dtype.kind in "OUS"):
         raise ValueError(
             f"{raw.name} has y of dtype {raw.y.dtype} and shape {raw.y.shape}, where labels like classes_, of dtype "
             f"{local.classes_.dtype}, are expected"
         )
+    check_features(local, raw.design.m, raw.facts.names)
     with threads.serially():
-        hits = local.predict(raw.X) == raw.y
+        hits = local.predict(raw.design) == raw.y
     weight = np.ones(len(hits)) if raw.weight is None else raw.weight
     return float(weight[hits].sum()), float(weight.sum())

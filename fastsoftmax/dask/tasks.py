@@ -10,6 +10,7 @@ from distributed import get_worker
 from numpy.random import PCG64
 from sklearn.utils.multiclass import check_classification_targets
 
+from fastsoftmax.data.design import Design
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.gate import unmasked
 from fastsoftmax.data.layouts import as_design
@@ -33,13 +34,18 @@ Part = TypeVar("Part")
 Found = TypeVar("Found")
 
 
-@sizeof.register(Examples)
+@sizeof.register(Design)  # type: ignore[untyped-decorator]
+def _(design: Design) -> int:
+    """Or Dask would take it for a few bytes, and move it to any worker."""
+    return sum(array.nbytes for array in design.arrays())
+
+
+@sizeof.register(Examples)  # type: ignore[untyped-decorator]
 def _(examples: Examples) -> int:
-    """Or Dask would take them for a few bytes, and move them to any worker."""
     return sum(array.nbytes for array in (*examples.design.arrays(), *examples.targets.kernel[:3]))
 
 
-@sizeof.register(PointCurvature)
+@sizeof.register(PointCurvature)  # type: ignore[untyped-decorator]
 def _(curvature: PointCurvature) -> int:
     """With the rows, which go where it goes."""
     rows = sum(array.nbytes for part in curvature.parts for array in part.design.arrays())
@@ -47,10 +53,11 @@ def _(curvature: PointCurvature) -> int:
 
 
 class Raw(NamedTuple):
-    """A partition as it came."""
+    """A partition as it came, but for X, which is read as it is, or was converted once."""
 
     name: str
-    X: Any
+    design: Design | None  # None where there are no rows
+    facts: Facts | None
     y: Any
     weight: Any
     objects: bool  # whether labels came as objects, which are strings
@@ -122,7 +129,9 @@ def partition(name: str, X: Any, y: Any = None, weight: Any = None) -> Raw:
     if y.shape[:1] != X.shape[:1]:
         raise PartError(f"{name} has {X.shape[0]} rows of X, but y of shape {y.shape}")
     with naming(name):
-        return Raw(name, X, y, None if weight is None else as_weight(weight, X.shape[0]), objects)
+        weight = None if weight is None else as_weight(weight, X.shape[0])
+    design, facts = designed(name, X) if X.shape[0] else (None, None)
+    return Raw(name, design, facts, y, weight, objects)
 
 
 def attempt(function: Callable[..., Found], name: str, *arguments: Any) -> Found | Failed:
@@ -140,16 +149,15 @@ def look(raws: Sequence[Raw]) -> list[Seen | Failed]:
 
 
 def _seen(raw: Raw) -> Seen:
-    n = raw.X.shape[0]
-    if n == 0:
+    design = raw.design
+    if design is None:
         return Seen(raw.name, 0, None, None, None, 0.0, 0, None, np.zeros(0))
-    design, facts = designed(raw.name, raw.X)
-    row = design.row_not_finite()
+    n, row = design.n, design.row_not_finite()
     if row is not None:
         raise PartError(f"{raw.name}: row {row} of X holds NaN or infinity")
     weight = np.ones(n) if raw.weight is None else raw.weight
     size = sum(array.nbytes for array in design.arrays())
-    head = (raw.name, n, facts, design.dtype, design.stored_dtype, design.pairs, size)
+    head = (raw.name, n, raw.facts, design.dtype, design.stored_dtype, design.pairs, size)
     if raw.y.ndim == 2:
         return Seen(*head, None, (weight[:, None] * raw.y).sum(0))
     if raw.y.dtype.kind not in "biuU":
@@ -164,13 +172,16 @@ def prepare(raws: Sequence[Raw], how: How) -> list[Examples | Failed]:
 
 
 def _prepared(raw: Raw, how: How) -> Examples:
-    n, c, y = raw.X.shape[0], len(how.classes), raw.y
+    c, y = len(how.classes), raw.y
+    if raw.design is None:
+        return Examples.unlabelled(as_design(np.zeros((0, 1))), c)
     if y.ndim == 1:
         y = np.searchsorted(how.classes, y)  # which has no others: they were compared
     targets = as_targets(
-        y, n, c, how.dtype, sample_weight=raw.weight, class_weight=how.class_weight, label_smoothing=how.smoothing
-    )
-    examples, weight = Examples(as_design(raw.X), targets), targets.kernel.weight
+        y, raw.design.n, c, how.dtype, sample_weight=raw.weight, class_weight=how.class_weight,
+        label_smoothing=how.smoothing,
+    )  # fmt: skip
+    examples, weight = Examples(raw.design, targets), targets.kernel.weight
     return examples if not len(weight) or weight.all() else examples.rows(np.flatnonzero(weight))
 
 
