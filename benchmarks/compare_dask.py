@@ -1,12 +1,15 @@
-"""DaskSoftmaxRegression on local workers beside one process: ratios, seconds a step, memory of the client.
+"""Fits over local workers beside one process: ratios, seconds a step beside a model of it, memory of the client.
 
-Run: python benchmarks/compare_dask.py [tasks] [overhead] [partitions] [memory]
+Run: python benchmarks/compare_dask.py [tasks] [overhead] [partitions] [memory] [sgd]
 
 Each worker is a process of one thread. Fits take turns, the first of each untimed; ratios are of medians.
 """
 
 import argparse
+import itertools
+import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -15,8 +18,14 @@ from distributed import Client, LocalCluster
 from probe_at_scale import Watch
 
 import fastsoftmax as fs
-from fastsoftmax.dask import DaskSoftmaxRegression
+from fastsoftmax.dask import DaskSoftmaxRegression, DaskSoftmaxSGDClassifier
 from fastsoftmax.dask.objective import ObjectiveOverCluster
+from fastsoftmax.dask.tasks import View, objective
+from fastsoftmax.data.examples import Examples
+from fastsoftmax.data.layouts import as_design
+from fastsoftmax.data.targets import as_targets
+from fastsoftmax.engine import threads
+from fastsoftmax.objective.summed import SUMS
 
 
 def cluster(workers: int) -> LocalCluster:
@@ -90,18 +99,76 @@ def overhead() -> None:
     print(f"| the same bytes | {np.array_equal(one.coef_, two.coef_)} | |", flush=True)
 
 
+def seconds_of(function: Callable[[], object], turns: int = 7) -> float:
+    """Median."""
+    times = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def each_alone(rows: int, m: int, c: int) -> float:
+    """Seconds that one thread takes for a sum over one partition, by what a worker runs."""
+    X, y = rows_of(rows, m, c)
+    parts = [Examples(as_design(X), as_targets(y, rows, c, np.float32))] * 8
+    view = View(np.ones(m), np.zeros(m), np.dtype(np.float32), None)
+    arguments = (np.zeros((c, m)), np.zeros(c), 1.0, True)
+    with threads.serially():
+        return seconds_of(lambda: [SUMS["loss_gradient"](objective(part, view), *arguments) for part in parts]) / 8
+
+
 def partitions() -> None:
-    """Seconds a step of many small partitions."""
-    print("\n| 1000 rows x 50 features x 10 classes a partition | seconds a step |\n|---|---|")
+    """Seconds a step, beside what the terms of docs/dask.md say."""
+    print("\n| partitions; rows, features, classes of each; workers | seconds a step | by its terms |\n|---|---|---|")
     steps: list[float] = []
     counted(steps)
+    cores = os.cpu_count() or 1
+    for workers in (1, 2, 3):
+        with cluster(workers) as made, Client(made) as client:
+            held = [client.submit(np.arange, 10, key=f"held-{i}", workers=[w]) for i, w in enumerate(client.nthreads())]
+            client.gather(held)
+            number = itertools.count()
+
+            def empty(client: Any = client, held: Any = held, number: Any = number) -> None:
+                turn = next(number)
+                sent = [client.submit(nothing, part, 0, key=f"nothing-{turn}-{i}") for i, part in enumerate(held)]
+                client.gather(sent, direct=True)
+
+            alone = seconds_of(empty, 30)
+            for count, rows, m in ((10, 1000, 50), (100, 1000, 50), (1000, 1000, 50), (16, 25_000, 256)):
+                X, y = rows_of(rows * count, m, 10)
+                lazy = client.persist([da.from_array(X, chunks=(rows, m)), da.from_array(y, chunks=rows)])
+                steps.clear()
+                DaskSoftmaxRegression(client=client, solver="lbfgs").fit(*lazy)
+                at_once = min(workers, cores)
+                expected = alone + count * each_alone(rows, m, 10) / at_once + count * 80 * (m + 1) / 1e9
+                print(
+                    f"| {count}; {rows}, {m}, 10; {workers} | **{np.median(steps):.3f}** | {expected:.3f} |", flush=True
+                )
+
+
+def sgd() -> None:
+    """An epoch of mini-batches over more than comes together on one worker, beside one process with two threads."""
+    rows, m, c, count = 50_000, 256, 10, 16  # 820 MB
+    X, y = rows_of(rows * count, m, c)
+    pieces = [(X[k : k + rows], y[k : k + rows]) for k in range(0, len(X), rows)]
+    parts = fs.Parts([lambda piece=piece: piece for piece in pieces])
+    options = {"random_state": 0, "max_epochs": 2, "tol": None}
     with cluster(2) as made, Client(made) as client:
-        for count in (10, 100, 1000):
-            X, y = rows_of(1000 * count, 50, 10)
-            lazy = client.persist([da.from_array(X, chunks=(1000, 50)), da.from_array(y, chunks=1000)])
-            steps.clear()
-            DaskSoftmaxRegression(client=client, solver="lbfgs").fit(*lazy)
-            print(f"| {count} partitions | **{np.median(steps):.2f}** |", flush=True)
+        lazy = client.persist([da.from_array(X, chunks=(rows, m)), da.from_array(y, chunks=rows)])
+        calls: dict[str, Callable[[], Any]] = {
+            "one process, 2 threads": lambda: fs.SoftmaxSGDClassifier(**options).fit(parts),
+            "2 workers of 1 thread": lambda: DaskSoftmaxSGDClassifier(client=client, **options).fit(*lazy),
+        }
+        models = {name: call() for name, call in calls.items()}
+        times = {name: [record["seconds"] for record in model.history_] for name, model in models.items()}
+    one, two = models.values()
+    print(f"\n| {count} partitions of {rows} x {m} x {c}, batches of 64 | seconds an epoch |\n|---|---|")
+    for name, seconds in times.items():
+        print(f"| {name} | **{min(seconds):.2f}** |")
+    print(f"| the same bytes | {np.array_equal(one.coef_, two.coef_)} |", flush=True)
 
 
 def memory() -> None:
@@ -130,7 +197,7 @@ def memory() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = {"tasks": tasks, "overhead": overhead, "partitions": partitions, "memory": memory}
+    known = {"tasks": tasks, "overhead": overhead, "partitions": partitions, "memory": memory, "sgd": sgd}
     parser.add_argument("parts", nargs="*", choices=[*known, []])
     for name in parser.parse_args().parts or known:
         known[name]()

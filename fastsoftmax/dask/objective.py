@@ -112,7 +112,7 @@ class ClusterRows:
                 self.tasks.submit(function, own, places, *arguments, name=name)
                 for own, places in zip(held, self.places, strict=True)
             ]
-            found = itertools.chain(*self.tasks.gather(asked))
+            found = itertools.chain(*(packed.rows() for packed in self.tasks.gather(asked)))
             return folded(by_eights(nodes, found), joined)  # type: ignore[no-any-return]
         asked = [
             self.tasks.submit(tasks.add_up_one, function, own, place, *arguments, name=name)

@@ -221,12 +221,27 @@ def ask_each(parts: Any, view: View, name: str, arguments: tuple[Any, ...]) -> l
     return over_each(parts, lambda part: getattr(objective(part, view), name)(*arguments))
 
 
-def add_up(parts: Any, places: Any, view: View, name: str, arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+class Packed(NamedTuple):
+    """Tuples of numbers, lists and arrays of one shape, by columns: a message of a thousand arrays takes 0.1 s."""
+
+    columns: list[Any]
+
+    @classmethod
+    def of(cls, rows: list[tuple[Any, ...]]) -> "Packed":
+        """Of some tuples."""
+        return cls([np.stack(col) if type(col[0]) is np.ndarray else list(col) for col in zip(*rows, strict=True)])
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The tuples, whose arrays can be added to."""
+        return list(zip(*self.columns, strict=True))
+
+
+def add_up(parts: Any, places: Any, view: View, name: str, arguments: tuple[Any, ...]) -> Packed:
     """Of `SUMS`, one of the objective over each partition, of those at each of these places added in their order."""
     return _added(places, lambda place: SUMS[name](objective(parts[place], view), *arguments))
 
 
-def _added(places: Sequence[Sequence[int]], function: Callable[[int], tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _added(places: Sequence[Sequence[int]], function: Callable[[int], tuple[Any, ...]]) -> Packed:
     sums, now = list[tuple[Any, ...]](), list[Sequence[int]]()
     for k, node in enumerate(places):
         now.append(node)
@@ -234,7 +249,7 @@ def _added(places: Sequence[Sequence[int]], function: Callable[[int], tuple[Any,
             found = iter(over_each([place for some in now for place in some], function))
             sums += [tree.joined(list(itertools.islice(found, len(some)))) for some in now]
             now = []
-    return sums
+    return Packed.of(sums)
 
 
 def _threads() -> int:
@@ -242,9 +257,9 @@ def _threads() -> int:
     return int(get_worker().state.nthreads)
 
 
-def add_up_one(function: Callable[..., list[Any]], held: Any, place: Any, *arguments: Any) -> Any:
+def add_up_one(function: Callable[..., Packed], held: Any, place: Any, *arguments: Any) -> tuple[Any, ...]:
     """One of the sums that a function adds up."""
-    return function(held, [place], *arguments)[0]
+    return function(held, [place], *arguments).rows()[0]
 
 
 def join(*items: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -262,9 +277,7 @@ def curve(parts: Any, view: View, point: tuple[Any, ...]) -> list[Curvature]:
     return over_each(parts, lambda part: objective(part, view).curvature(*point))
 
 
-def add_up_curvature(
-    curvatures: list[Curvature], places: Any, name: str, arguments: tuple[Any, ...]
-) -> list[tuple[Any, ...]]:
+def add_up_curvature(curvatures: list[Curvature], places: Any, name: str, arguments: tuple[Any, ...]) -> Packed:
     """Of `SUMS`, one of each of these curvatures, of those at each of these places added in their order."""
     return _added(places, lambda place: SUMS[name](curvatures[place], *arguments))
 
