@@ -42,14 +42,13 @@ class DaskSoftmaxRegression(OnCluster, SoftmaxRegression):
 
     Notes
     -----
-    Data stay where they are: partitions are persisted, X and y of one together, and each step is a task a partition,
-    on the worker that has it. Eight neighbours share a task where they are smaller than 4 MB, and are then brought
-    together once, or where they lie together and such groups keep all threads busy. Weights go out once a step,
-    gradients come back summed along a tree over partitions by their numbers, so that the same partitions give the same
-    bytes on any number of workers, and those of a local fit of `Parts` with the same pieces (with balanced classes and
-    weights that are no integers, but for rounding). A task takes one thread: have at least as many partitions as
-    threads. If a worker dies, Dask makes its partitions again elsewhere, and the step repeats. Samples of the rows, of
-    at most 512 MB, come to the client.
+    Data stay where they are: partitions are persisted, X and y of one together, and a step is a task a worker, over the
+    partitions that it has, as many at once as it has threads; a worker that has far more than its share gives some away
+    at the start. Weights go out once a step, gradients come back summed along a tree over partitions by their numbers,
+    so that the same partitions give the same bytes on any number of workers, and those of a local fit of `Parts` with
+    the same pieces (with balanced classes and weights that are no integers, but for rounding). Have at least as many
+    partitions as threads. If a worker dies, Dask makes its partitions again elsewhere, and the step repeats. Samples of
+    at most 64 MB come to the client.
 
     Examples
     --------

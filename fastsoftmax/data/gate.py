@@ -34,8 +34,8 @@ def undistributed(X: Any) -> Any:
     graph = getattr(X, "__dask_graph__", None)
     if callable(graph) and graph() is not None:  # of xarray's arrays in memory it is None
         raise TypeError(
-            f"X is a {type(X).__name__} of Dask: fastsoftmax.dask.DaskSoftmaxRegression fits it where it lies; "
-            "X.compute() brings it here"
+            f"X is a {type(X).__name__} of Dask: fastsoftmax.dask.DaskSoftmaxRegression and DaskSoftmaxSGDClassifier "
+            "take it where it lies; X.compute() brings it here"
         )
     return X
 
