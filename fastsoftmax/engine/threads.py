@@ -12,6 +12,7 @@ import numba.np.ufunc.parallel
 import numpy as np
 
 JIT = not numba.config.DISABLE_JIT
+QUOTAS = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 ALONE = 1.5e8  # operations, two milliseconds of one thread
 
 
@@ -72,10 +73,30 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        What `set_num_threads` set, or else Numba's limit, and never more than that.
+        What `set_num_threads` set; or else NUMBA_NUM_THREADS, where that is set; or else as many as the process was
+        granted, by its affinity and by the quota of its container. Never more than Numba's limit.
     """
+    return granted() if _chosen_threads is None else min(_chosen_threads, int(numba.config.NUMBA_NUM_THREADS))
+
+
+@functools.cache
+def granted() -> int:
+    """Threads by default: 64 of them that share the time of 2 cores wait for each other."""
     limit = int(numba.config.NUMBA_NUM_THREADS)
-    return limit if _chosen_threads is None else min(_chosen_threads, limit)
+    if limit == 1 or "NUMBA_NUM_THREADS" in os.environ or not _has_quota():
+        return limit  # Numba knows the affinity
+    from joblib import cpu_count
+
+    return min(limit, int(cpu_count()))
+
+
+def _has_quota() -> bool:
+    """Whether a container has one; what it is, joblib knows, which takes 60 ms to import."""
+    for path in QUOTAS:
+        with contextlib.suppress(OSError), open(path) as file:
+            if not file.read(4).startswith(("max", "-1")):
+                return True
+    return False
 
 
 def threads_here() -> int:
