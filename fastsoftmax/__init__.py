@@ -14,6 +14,9 @@ _HOMES = {
     "one_hot": "functional.cross_entropy",
     "cross_entropy": "functional.cross_entropy",
     "cross_entropy_gradient": "functional.cross_entropy",
+    "temperature": "functional.calibration",
+    "calibration_error": "functional.calibration",
+    "brier_score": "functional.calibration",
     "loss_gradient": "functional.regression",
     "predict_proba": "functional.regression",
     "SoftmaxModel": "model",
@@ -39,6 +42,8 @@ __all__ = [
     "Trainer",
     "__version__",
     "bfloat16",
+    "brier_score",
+    "calibration_error",
     "cross_entropy",
     "cross_entropy_gradient",
     "datasets",
@@ -51,6 +56,7 @@ __all__ = [
     "predict_proba",
     "set_num_threads",
     "softmax",
+    "temperature",
     "warmup",
 ]
 
@@ -83,6 +89,7 @@ if TYPE_CHECKING:
     from fastsoftmax.estimators.regression import SoftmaxRegression
     from fastsoftmax.estimators.selection import SoftmaxRegressionCV
     from fastsoftmax.estimators.sgd import SoftmaxSGDClassifier
+    from fastsoftmax.functional.calibration import brier_score, calibration_error, temperature
     from fastsoftmax.functional.cross_entropy import cross_entropy, cross_entropy_gradient, one_hot
     from fastsoftmax.functional.regression import loss_gradient, predict_proba
     from fastsoftmax.functional.softmax import log_softmax, logsumexp, softmax

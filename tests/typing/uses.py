@@ -48,6 +48,10 @@ path = fs.path(X, y, Cs=[0.1, 1.0])
 assert_type(path.coefs, NDArray[Any])
 assert_type(path.model, fs.SoftmaxRegression | None)
 
+assert_type(fs.temperature(Z, [0, 1, 2, 0]), float)
+assert_type(fs.calibration_error(Z, [0, 1, 2, 0]), float)
+assert_type(fs.brier_score(Z, [0, 1, 2, 0]), float)
+
 fs.set_num_threads(2)
 assert_type(fs.get_num_threads(), int)
 assert_type(fs.warmup(10), float)
