@@ -33,7 +33,10 @@ def test_functions_in_the_readme_exist():
         assert hasattr(fs, name), name
 
 
-@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")  # by another cluster of this machine
+@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")  # by another cluster of this machine, which
+@pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning"
+)  # distributed finds out by a socket that it leaves
 def test_the_example_runs(capsys):
     """The README's Python, as it stands."""
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
