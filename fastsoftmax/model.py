@@ -44,6 +44,9 @@ class SoftmaxModel:
         The columns of the X that it was trained on, where they had names of strings (pandas, polars). A frame
         that is to be predicted must have the same in the same order. As in scikit-learn, it is a warning if only one
         of the two has names.
+    temperature : float, default 1.0
+        What logits are divided by before probabilities are made of them: see `fs.temperature`. No prediction, and not
+        the hash of the weights, depends on it.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class SoftmaxModel:
     """
 
     feature_names: Names | None = None  # also of what was pickled when there were none
+    temperature: float = 1.0
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class SoftmaxModel:
         classes: ArrayLike | None = None,
         settings: dict[str, Any] | None = None,
         feature_names: Sequence[str] | Names | None = None,
+        temperature: float = 1.0,
     ) -> None:
         for values, name in ((coef, "coef"), (intercept, "intercept"), (classes, "classes")):
             unmasked(values, name)
@@ -93,10 +98,14 @@ class SoftmaxModel:
             if len(names) != self.coef.shape[1] or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"feature_names must be {self.coef.shape[1]} strings, got {feature_names!r}")
             self.feature_names = as_names(names)
+        if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be a positive number, got {temperature!r}")
+        self.temperature = float(temperature)
 
     def __repr__(self) -> str:
         c, m = self.coef.shape
-        return f"SoftmaxModel({c} classes, {m} features, {self.coef.dtype})"
+        warmth = "" if self.temperature == 1 else f", temperature {self.temperature:.3g}"
+        return f"SoftmaxModel({c} classes, {m} features, {self.coef.dtype}{warmth})"
 
     def sha256(self) -> str:
         """The SHA-256 of coef, then intercept, little-endian and in C order: what a reproducible run repeats.
@@ -173,7 +182,8 @@ class SoftmaxModel:
         UserWarning
             If only one of X and the model has names of features.
         """
-        return self._objective(X, check).predict_proba(self.coef, self.intercept)
+        objective, T = self._objective(X, check), self.coef.dtype.type(self.temperature)
+        return objective.predict_proba(self.coef / T, self.intercept / T)
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The accuracy: the share of rows, by weight, whose class is predicted.
@@ -225,6 +235,8 @@ class SoftmaxModel:
         facts: dict[str, Any] = {"classes": classes, "settings": self.settings}
         if self.feature_names is not None:
             facts["feature_names"] = self.feature_names.tolist()
+        if self.temperature != 1:
+            facts["temperature"] = self.temperature
         files.save(path, FORMAT, VERSION, arrays, facts)
 
     @classmethod
@@ -260,7 +272,8 @@ class SoftmaxModel:
             names = facts.get("feature_names")
             if not isinstance(names, list | None):
                 raise TypeError("its names of features are no list")
-            return cls(arrays["coef"], arrays["intercept"], _classes(facts["classes"]), facts["settings"], names)
+            classes, temperature = _classes(facts["classes"]), facts.get("temperature", 1.0)
+            return cls(arrays["coef"], arrays["intercept"], classes, facts["settings"], names, temperature)
         except files.FileError as error:
             raise ModelFileError(str(error)) from error
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:

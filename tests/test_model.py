@@ -10,6 +10,7 @@ import scipy.sparse
 from safetensors.numpy import save_file
 
 import fastsoftmax as fs
+from fastsoftmax import files
 from fastsoftmax.model import ModelFileError
 from tests import reference
 
@@ -233,3 +234,26 @@ def test_integers_are_finite(rng):
         X = rng.integers(0, 2, (20, 5)).astype(dtype)
         np.testing.assert_array_equal(model.predict(X, check=True), model.predict(X))
     assert model.predict(np.zeros((0, 5)), check=True).shape == (0,)
+
+
+def test_a_temperature(model, tmp_path):
+    """It divides logits, changes no prediction and no hash, and is in the file."""
+    X = np.random.default_rng(0).standard_normal((20, model.coef.shape[1]))
+    warm = fs.SoftmaxModel(model.coef, model.intercept, model.classes, temperature=2.5)
+    logits = X @ model.coef.T.astype(float) + model.intercept
+    np.testing.assert_allclose(warm.predict_proba(X), fs.softmax(logits / 2.5), rtol=1e-6)
+    np.testing.assert_array_equal(warm.predict(X), model.predict(X))
+    assert warm.sha256() == model.sha256()
+    assert "temperature 2.5" in repr(warm)
+    warm.save(tmp_path / "warm")
+    again = fs.SoftmaxModel.load(tmp_path / "warm")
+    assert again.temperature == 2.5
+    np.testing.assert_array_equal(again.predict_proba(X), warm.predict_proba(X))
+    for bad in (0, -1.0, np.inf, np.nan, True, "1"):
+        with pytest.raises(ValueError, match="temperature must be a positive number"):
+            fs.SoftmaxModel(model.coef, model.intercept, temperature=bad)
+    arrays = {"coef": model.coef, "intercept": model.intercept}
+    facts = {"classes": {"dtype": "<i8", "values": list(range(len(model.coef)))}, "settings": {}, "temperature": -1}
+    files.save(tmp_path / "bad", "fastsoftmax.SoftmaxModel", "1", arrays, facts)
+    with pytest.raises(ModelFileError, match="temperature must be a positive number"):
+        fs.SoftmaxModel.load(tmp_path / "bad")

@@ -66,8 +66,8 @@ def pieces_of(client: Client, X: Any, y: Any, weight: Any) -> list[Delayed]:
         return [_piece(f"part {i}", piece) for i, piece in enumerate(X.listed())]
     if not is_collection(X):
         raise TypeError(
-            f"X must be a dask array or frame, or Parts, got {type(X).__name__}: fastsoftmax.SoftmaxRegression takes "
-            "what is in memory"
+            f"X must be a dask array or frame, or Parts, got {type(X).__name__}: the estimators of fastsoftmax itself "
+            "take what is in memory"
         )
     if y is None:
         raise ValueError("y is missing: only Parts have their own")
@@ -134,6 +134,11 @@ def _aligned(part: Any, X: Any, name: str) -> Any:
     return part if theirs[0] == ours[0] else part.rechunk({0: ours[0]})
 
 
+def grouped(items: list[Any], each: int) -> list[list[Any]]:
+    """By so many."""
+    return [items[k : k + each] for k in range(0, len(items), each)]
+
+
 class Tasks:
     """Tasks over futures, with names that the dashboard shows, and keys that are never used twice.
 
@@ -180,7 +185,8 @@ class Tasks:
 
     def settle(self, futures: list[Future]) -> None:
         """Wait for all of them; of errors raise the first by order."""
-        wait(futures)
+        with self.client.as_current():  # which may be none by default
+            wait(futures)
         for future in futures:
             if future.status == "error":
                 future.result()

@@ -58,6 +58,8 @@ class Kind(NamedTuple):
     stored_dtype: np.dtype[Any]
     labelled: bool
     smoothing: float
+    weighted: bool
+    n: int
     pairs: float  # entries of X in a row, on average
     bytes: float  # of X in a row, on average
 
@@ -96,26 +98,30 @@ class ClusterRows:
         """The objective over them."""
         return ObjectiveOverCluster(self, targets, dtype)
 
+    def let_go(self) -> None:
+        """They are not wanted any more: workers need not keep them beside copies."""
+        self.bundles.clear()
+
     def fingerprint(self, targets: Any) -> str:
         """By what they are known again."""
         return " ".join(numbered(self.members, self.tasks.gather(self.tasks.each(tasks.digest, self.bundles))).values())
 
-    def summed(self, held: list[Any], size: int, name: str, function: Any, *arguments: Any) -> tuple[Any, ...]:
-        """What a task adds up, along the tree.
+    def summed(self, held: list[Any], size: int, view: Any, name: str, arguments: Any) -> tuple[Any, ...]:
+        """Of `SUMS`, one of all that is held, along the tree.
 
-        held: of each bundle; a task takes one, the places of what it is to add up, and the arguments.
+        held: bundles of partitions, or of curvatures, for which there is no view.
         size: bytes of a sum, about. What is small is added here, one task a bundle, or else by workers.
         """
         nodes = list(itertools.chain(*self.nodes))
         if size * len(nodes) <= GATHERED:
             asked = [
-                self.tasks.submit(function, own, places, *arguments, name=name)
+                self.tasks.submit(tasks.add_up, own, places, view, name, arguments, name=name)
                 for own, places in zip(held, self.places, strict=True)
             ]
             found = itertools.chain(*(packed.rows() for packed in self.tasks.gather(asked)))
             return folded(by_eights(nodes, found), joined)  # type: ignore[no-any-return]
         asked = [
-            self.tasks.submit(tasks.add_up_one, function, own, place, *arguments, name=name)
+            self.tasks.submit(tasks.add_up_large, own, place, view, name, arguments, name=name)
             for own, places in zip(held, self.places, strict=True)
             for place in places
         ]
@@ -200,6 +206,8 @@ def measured(
     number = {i: k for k, i in enumerate(there)}
     counts, weights, entropies, totals = zip(*(facts[i] for i in there), strict=True)
     total = float(sum(weights))
+    if not np.isfinite(total):
+        raise ValueError("weights are so large that their sum overflows")
     rows = ClusterRows(jobs, bundles, [[number[i] for i in own] for own in members], list(counts), kind)
     targets = ClusterTargets(
         rows.n, functools.reduce(np.add, totals), total, sum(entropies) / total, kind.smoothing, kind.labelled
@@ -251,8 +259,7 @@ class ObjectiveOverCluster(SummedObjective):
 
     def summed(self, name: str, *arguments: Any) -> tuple[Any, ...]:
         rows = self.source
-        given = self.sent_view, name, self._shared(arguments)
-        return rows.summed(rows.bundles, self._size(name), name, tasks.add_up, *given)
+        return rows.summed(rows.bundles, self._size(name), self.sent_view, name, self._shared(arguments))
 
     def _size(self, name: str) -> int:
         """Bytes of a sum, about."""
@@ -303,8 +310,7 @@ class CurvatureOverCluster(SummedCurvature):
             self._curved = rows.tasks.each(tasks.curve, rows.bundles, objective.sent_view, point, name="curvature")
         c, M = objective.c, objective.m + 1
         size = 8 * c * M * (M * c if name == "pair_grams" else 1)
-        given = name, rows.tasks.shared(arguments)
-        return rows.summed(self._curved, size, name, tasks.add_up_curvature, *given)
+        return rows.summed(self._curved, size, None, name, rows.tasks.shared(arguments))
 
     def each_block(self, visit: Any) -> None:
         """The partitions come here, one after another: for what is asked once, in the end, of small problems."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import compute_class_weight
 
 from fastsoftmax.dask import tasks
 from fastsoftmax.dask.cluster import Tasks, pieces_of
@@ -61,16 +62,25 @@ def checked(
     for look in looks:
         assert look.facts is not None
         compare(look.name, look.facts, first.facts)
+        if look.weighted != first.weighted:
+            without, other = (look, first) if first.weighted else (first, look)
+            raise PartError(f"{without.name} has no weights, but {other.name} has")
+    if classes is None:
+        as_objects = any(look.objects for look in looks)
+    else:
+        classes = np.unique(np.asarray(classes))
+        as_objects = classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes)
+        classes = classes.astype(str) if as_objects else classes
     known, totals, found = _classes(looks, classes)
     shares, dtype = _class_weights(class_weight, known, totals, found), np.float64 if double else first.dtype
     bundles = jobs.each(tasks.prepare, bundles, tasks.How(known, shares, smoothing, dtype))
     n, pairs, size = (sum(column) for column in zip(*((k.n, k.pairs * k.n, k.bytes) for k in looks), strict=True))
-    labelled = first.classes is not None
-    kind = Kind(first.facts, first.dtype, first.stored_dtype, labelled, smoothing, pairs / n, size / n)
+    labelled, weighted = first.classes is not None, first.weighted or class_weight is not None
+    kind = Kind(first.facts, first.dtype, first.stored_dtype, labelled, smoothing, weighted, n, pairs / n, size / n)
     together = measured(jobs, bundles, members, kind)
     if together is None:
         raise ValueError("there is nothing to fit: all weights are 0")
-    return Checked(*together, known.astype(object) if any(look.objects for look in looks) else known)
+    return Checked(*together, known.astype(object) if as_objects else known)
 
 
 def _bundled(jobs: Tasks, raw: list[Any], together: bool) -> tuple[list[Any], list[list[int]]]:
@@ -94,9 +104,15 @@ def _classes(looks: list[tasks.Seen], given: Any) -> tuple[Array, Array, int]:
             raise PartError(f"{look.name} has y of {_kind(look)}, where {first.name} has {_kind(first)}")
     if first.classes is None:
         c = len(first.totals)
-        return np.arange(c), functools.reduce(np.add, [look.totals for look in looks]), c
+        known, totals = np.arange(c), functools.reduce(np.add, [look.totals for look in looks])
+        if given is not None and not np.array_equal(given, known):
+            raise ValueError(f"y has probabilities of {c} classes, where `classes` names {given.tolist()}")
+        return known, totals, int((totals > 0).sum())
+    whole = {look.classes.dtype for look in looks if look.classes is not None and look.classes.dtype.kind in "iu"}
+    if whole and np.result_type(*whole).kind == "f":
+        raise PartError(f"partitions have y of different kinds: {', '.join(sorted(map(str, whole)))}")
     found = np.unique(np.concatenate([look.classes for look in looks if look.classes is not None]))
-    known = found if given is None else np.unique(np.asarray(given))
+    known = found if given is None else given
     strange = np.setdiff1d(found, known)
     if len(strange):
         raise ValueError(f"y has classes that `classes` lacks: {strange[:5].tolist()}")
@@ -122,7 +138,7 @@ def _class_weights(given: Any, classes: Array, totals: Array, found: int) -> Arr
         return None
     if isinstance(given, str):  # "balanced"
         return np.where(totals > 0, totals.sum() / (found * np.where(totals > 0, totals, 1)), 0.0)
-    weights = np.array([float(given.get(label, 1.0)) for label in classes.tolist()])
+    weights = np.asarray(compute_class_weight(dict(given), classes=classes, y=classes), np.float64)
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(f"class_weight must be finite numbers that are not negative, got {given!r}")
     return weights

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from dask.delayed import delayed
 
-from fastsoftmax.dask.cluster import pieces_of
+from fastsoftmax.dask.cluster import Tasks, pieces_of
 from fastsoftmax.engine import threads
 from fastsoftmax.estimators.rows import check_features
 
@@ -35,8 +35,8 @@ def lazily(estimator: Any, X: Any, name: str) -> Any:
 def share_right(estimator: Any, client: Any, X: Any, y: Any, sample_weight: Any) -> float:
     """The accuracy, partition by partition."""
     count, shared = delayed(_right, pure=False), delayed(estimator.to_local(), pure=True)
-    pieces = pieces_of(client, X, y, sample_weight)
-    pairs = client.gather(client.compute([count(raw, shared) for raw in pieces]))
+    with Tasks(client) as jobs:
+        pairs = jobs.gather(jobs.compute([count(raw, shared) for raw in pieces_of(client, X, y, sample_weight)]))
     right, total = (float(sum(column)) for column in zip(*pairs, strict=True))
     if not total > 0:
         raise ValueError("there is nothing to score: there are no rows, or all weights are 0")
@@ -52,7 +52,9 @@ def _right(raw: Any, local: Any) -> tuple[float, float]:
             f"{raw.name} has y of dtype {raw.y.dtype} and shape {raw.y.shape}, where labels like classes_, of dtype "
             f"{local.classes_.dtype}, are expected"
         )
-    check_features(local, raw.design.m, raw.facts.names)
+    known = getattr(local, "feature_names_in_", None)
+    own = None if known is None else raw.facts.names or known.tolist()  # where one has no names it would warn, here
+    check_features(local, raw.design.m, own)
     with threads.serially():
         hits = local.predict(raw.design) == raw.y
     weight = np.ones(len(hits)) if raw.weight is None else raw.weight

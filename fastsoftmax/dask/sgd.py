@@ -37,8 +37,10 @@ class DaskSoftmaxSGDClassifier(OnCluster, SoftmaxSGDClassifier):
     and what takes no more than 512 MB altogether is brought to one worker once. Rows are shuffled within what is
     together: where partitions are sorted, as by class, shuffle them first. The same partitions give the same bytes on
     any number of workers, and those of a local fit of `Parts` of the same pieces that are read wholly, such as
-    functions and Parquet files (of balanced classes and weights that are no integers, but for rounding). If a worker
-    dies, Dask makes its partitions again elsewhere, and the epoch repeats from its start.
+    functions and Parquet files (but for rounding, of balanced classes and weights that are no integers, and of a
+    learning rate of "auto" where rows weigh nothing). If a worker dies, Dask makes its partitions again elsewhere, and
+    the epoch repeats from its start. Ctrl-C leaves the weights of the last epoch. With `early_stopping` rows are copied
+    once, where they are.
 
     Examples
     --------

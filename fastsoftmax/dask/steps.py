@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax.dask import tasks
+from fastsoftmax.dask.cluster import grouped
 from fastsoftmax.dask.objective import ClusterRows, ClusterTargets, ObjectiveOverCluster, measured
 from fastsoftmax.data.examples import Examples
 from fastsoftmax.data.layouts import as_design
@@ -16,6 +17,7 @@ from fastsoftmax.training.descent import Settings
 from fastsoftmax.training.source import Source, Steps, Stream, Validation, shuffled
 from fastsoftmax.training.windows import rows_at_once, windows_of
 
+TOGETHER = 64  # partitions whose weights are summed by one task
 Array = NDArray[Any]
 
 
@@ -47,7 +49,7 @@ class OnWorkers:
     @classmethod
     def of(cls, rows: ClusterRows, targets: ClusterTargets, budget: int) -> "OnWorkers":
         """Brought together where they fit."""
-        if rows.n * rows.kind.bytes > budget:
+        if rows.kind.n * rows.kind.bytes > budget:
             return cls(rows, targets, budget, False)
         return cls(*_together(rows), budget, True)
 
@@ -65,10 +67,13 @@ class OnWorkers:
         return self._objective()
 
     def weight_of(self, rows: Array | range) -> float:
-        """Partition by partition."""
-        if len(rows) == self.held.n:
-            return self.targets.total
-        return self._chosen(rows)[1].total
+        held, targets = (self.held, self.targets) if len(rows) == self.held.n else self._chosen(rows)
+        if not held.kind.weighted:
+            return targets.total
+        jobs, total = held.tasks, held.tasks.submit(float, 0.0)  # in the rows' order, as in memory
+        for some in grouped(jobs.each(tasks.weights, held.bundles), TOGETHER):
+            total = jobs.submit(tasks.weigh_on, total, *some)
+        return float(jobs.gather([total])[0])
 
     def _chosen(self, rows: Array | range) -> tuple[ClusterRows, ClusterTargets]:
         """Those that are trained on, copied where they are; found once."""
@@ -91,6 +96,7 @@ class OnWorkers:
         over = self
         if len(rows) < self.held.n:
             over = OnWorkers(*self._chosen(rows), self.budget, self.joined, self.scale)
+            self.held.let_go()
         most = over.held.n if over.joined else rows_at_once(self.budget, self.held.kind.bytes, settings.batch)
         return _StepsOnWorkers(over, settings, most)
 
@@ -105,6 +111,8 @@ def _together(rows: ClusterRows) -> tuple[ClusterRows, ClusterTargets]:
 class _StepsOnWorkers:
     """Steps by tasks, one a window, each with what the last one passed on."""
 
+    unit = "epoch"
+
     def __init__(self, source: OnWorkers, settings: Settings, most: int) -> None:
         self.source, self.settings, self.most = source, settings, most
         self.view = source._objective().view
@@ -114,6 +122,16 @@ class _StepsOnWorkers:
         self.descent = tasks.descent_over(Examples(row, targets), self.view, settings, source.pairs)
 
     def epoch(self, stream: Stream | None, rates: NDArray[np.float64], averaging: bool) -> float:
+        if stream is None:
+            return self._epoch(stream, rates, averaging)
+        before = stream.state
+        try:
+            return self._epoch(stream, rates, averaging)
+        except BaseException:  # also Ctrl-C: of this epoch nothing is left
+            stream.state = before
+            raise
+
+    def _epoch(self, stream: Stream | None, rates: NDArray[np.float64], averaging: bool) -> float:
         rows, jobs, batch = self.source.held, self.source.held.tasks, self.settings.batch
         how = jobs.sent(tasks.Pass(self.view, self.settings, self.source.pairs, averaging))
         moved = jobs.sent(tasks.Moved(self.descent.saved(), None, []))

@@ -19,6 +19,7 @@ from fastsoftmax.data.pieces import PartError
 from fastsoftmax.data.targets import as_targets, as_weight
 from fastsoftmax.engine import threads
 from fastsoftmax.engine.blas import on_threads
+from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.objective import tree
 from fastsoftmax.objective.base import Curvature
 from fastsoftmax.objective.curvature import PointCurvature
@@ -76,6 +77,7 @@ class Seen(NamedTuple):
     classes: Array | None  # sorted; None for probabilities
     totals: Array  # what each of them weighs, or of probabilities each column
     objects: bool = False  # whether labels came as objects
+    weighted: bool = False  # whether rows came with weights
 
 
 class How(NamedTuple):
@@ -159,11 +161,11 @@ def _seen(raw: Raw) -> Seen:
     size = sum(array.nbytes for array in design.arrays())
     head = (raw.name, n, raw.facts, design.dtype, design.stored_dtype, design.pairs, size)
     if raw.y.ndim == 2:
-        return Seen(*head, None, (weight[:, None] * raw.y).sum(0))
+        return Seen(*head, None, (weight[:, None] * raw.y).sum(0), False, raw.weight is not None)
     if raw.y.dtype.kind not in "biuU":
         check_classification_targets(raw.y)
     classes, codes = np.unique(raw.y, return_inverse=True)
-    return Seen(*head, classes, np.bincount(codes, weight, len(classes)), raw.objects)
+    return Seen(*head, classes, np.bincount(codes, weight, len(classes)), raw.objects, raw.weight is not None)
 
 
 def prepare(raws: Sequence[Raw], how: How) -> list[Examples | Failed]:
@@ -236,12 +238,17 @@ class Packed(NamedTuple):
         return list(zip(*self.columns, strict=True))
 
 
-def add_up(parts: Any, places: Any, view: View, name: str, arguments: tuple[Any, ...]) -> Packed:
-    """Of `SUMS`, one of the objective over each partition, of those at each of these places added in their order."""
-    return _added(places, lambda place: SUMS[name](objective(parts[place], view), *arguments))
+def _term(held: Any, view: View | None, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of `SUMS`, one of the objective over a partition, or of a curvature, which has no view."""
+    return SUMS[name](held if view is None else objective(held, view), *arguments)
 
 
-def _added(places: Sequence[Sequence[int]], function: Callable[[int], tuple[Any, ...]]) -> Packed:
+def add_up(held: Any, places: Sequence[Sequence[int]], view: View | None, *what: Any) -> Packed:
+    """Terms of partitions, or of curvatures, those at each of these places added in their order."""
+
+    def function(place: int) -> tuple[Any, ...]:
+        return _term(held[place], view, *what)
+
     sums, now = list[tuple[Any, ...]](), list[Sequence[int]]()
     for k, node in enumerate(places):
         now.append(node)
@@ -257,9 +264,13 @@ def _threads() -> int:
     return int(get_worker().state.nthreads)
 
 
-def add_up_one(function: Callable[..., Packed], held: Any, place: Any, *arguments: Any) -> tuple[Any, ...]:
-    """One of the sums that a function adds up."""
-    return function(held, [place], *arguments).rows()[0]
+def add_up_large(held: Any, places: Sequence[int], view: View | None, *what: Any) -> tuple[Any, ...]:
+    """As one sum of `add_up`, whose terms are so large that there are but two at once."""
+    with threads.serially():
+        total = _term(held[places[0]], view, *what)
+        for place in places[1:]:
+            total = tree.joined([total, _term(held[place], view, *what)])
+    return total
 
 
 def join(*items: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -275,11 +286,6 @@ def bundle(*parts: Any) -> tuple[Any, ...]:
 def curve(parts: Any, view: View, point: tuple[Any, ...]) -> list[Curvature]:
     """The curvature of each of these partitions at a point."""
     return over_each(parts, lambda part: objective(part, view).curvature(*point))
-
-
-def add_up_curvature(curvatures: list[Curvature], places: Any, name: str, arguments: tuple[Any, ...]) -> Packed:
-    """Of `SUMS`, one of each of these curvatures, of those at each of these places added in their order."""
-    return _added(places, lambda place: SUMS[name](curvatures[place], *arguments))
 
 
 def choose(parts: Any, wanted: list[Array], smoothed: bool) -> tuple[Examples, ...]:
@@ -357,6 +363,11 @@ def likeliest(parts: Any) -> Array:
     return np.concatenate([part.targets.likeliest() for part in parts])
 
 
-def weigh(parts: Any, wanted: list[Array]) -> list[float]:
-    """What rows of each of these partitions weigh."""
-    return [part.targets.weight_of(i) for part, i in zip(parts, wanted, strict=True)]
+def weights(parts: Any) -> Array:
+    """Of all rows of these partitions."""
+    return np.concatenate([part.targets.kernel.weight for part in parts])
+
+
+def weigh_on(total: float, *weight: Array) -> float:
+    """A sum that goes on over more rows, in their order."""
+    return float(ordered_sum(np.concatenate([[total], *weight])))

@@ -216,7 +216,7 @@ class PartedRows:
 
     def all(self) -> Design:
         """All of them, in memory."""
-        if self.chosen == [None] and self.at_hand:
+        if len(self.chosen) == 1 and self.chosen[0] is None and self.at_hand:
             return self._again(0, next(iter(self.parts)), False)
         return self.copied(np.arange(self.n))
 

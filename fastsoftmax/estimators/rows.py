@@ -135,7 +135,7 @@ def check_features(estimator: Any, m: int, names: list[str] | None) -> None:
             text = f"X does not have valid feature names, but {who} was fitted with feature names"
             warnings.warn(text, UserWarning, stacklevel=5)
     elif known.tolist() != names:
-        raise ValueError(f"the columns of the parts are not those that {who} was fitted with, or in another order")
+        raise ValueError(f"the columns of X are not those that {who} was fitted with, or in another order")
 
 
 # ---- predictions

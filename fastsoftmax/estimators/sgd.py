@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from fastsoftmax.defaults import OPTIMIZERS, SCHEDULES
 from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.labels import Labels
-from fastsoftmax.estimators.rows import rows_of, weighing
+from fastsoftmax.estimators.rows import rows_of
 from fastsoftmax.training.epochs import Progress, Record
 from fastsoftmax.training.source import Source
 from fastsoftmax.training.sources import SHUFFLE_BYTES, source_of
@@ -217,8 +217,6 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
     def _fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> "SoftmaxSGDClassifier":
         going_on = self.warm_start and hasattr(self, "_progress")
         given = self._given(X, y, sample_weight, classes, reset=not going_on)
-        if going_on and not np.array_equal(given.classes, self.classes_):
-            raise ValueError(f"with warm_start the classes must stay {self.classes_}, got {given.classes}")
         watch = PlateauWatch(self.tol, self.n_iter_no_change)
         self._train(given, self._progress if going_on else None, self.max_epochs, [watch])
         self.n_iter_ = len(self.history_)
@@ -268,11 +266,12 @@ class SoftmaxSGDClassifier(SoftmaxClassifier):
         X, y, sample_weight = self._checked(X, y, sample_weight, reset=reset)
         labels, rows = Labels(y, classes), rows_of(X)
         targets = labels.targets(rows.n, rows.dtype, sample_weight, self.class_weight, self.label_smoothing)
-        rows, targets = weighing(rows, targets)
         return Given(source_of(rows, targets, rows.dtype, SHUFFLE_BYTES), labels.classes, rows.stored_dtype)
 
     def _train(self, given: Given, start: Progress | None, epochs: int, callbacks: list[Any]) -> None:
         source, classes, store = given
+        if start is not None and not np.array_equal(classes, self.classes_):
+            raise ValueError(f"with warm_start the classes must stay {self.classes_}, got {classes}")
         rate, unit = self._choose_pace(source, start is not None)
         if start is not None and unit != self._pace[1]:
             start = start.rescaled(self._pace[1] / unit)

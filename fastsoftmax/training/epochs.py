@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.data.feature_names import Names
+from fastsoftmax.functional.calibration import inverse_temperature
 from fastsoftmax.kernels import updates
 from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.objective.base import Objective
 from fastsoftmax.training.checkpoint import Checkpoint, State
 from fastsoftmax.training.descent import Descent, Settings
 from fastsoftmax.training.schedules import learning_rates
@@ -111,11 +113,14 @@ class Run:
                     self.advance(show)
             except KeyboardInterrupt:
                 self.stopped = "interrupted"
-                logger.warning("interrupted after %d epochs: the weights are those of the last step", len(self.history))
+                text = "interrupted after %d epochs: the weights are those of the last %s"
+                logger.warning(text, len(self.history), self.steps.unit)
                 if not trainer.early_stopping:
                     self.keep()
         trainer.stopped = self.stopped
         model: SoftmaxModel = trainer.model
+        if trainer.calibrate and self.held is not None:
+            model.temperature = _temperature(model, self.held.objective.mapped(1.0))
         return model
 
     def advance(self, show: Callable[[Record], None]) -> None:
@@ -181,6 +186,18 @@ class Run:
         self.trainer.model = model
         self.trainer.progressed = Progress(self.descent.saved(), self.stream.state, self.feature_names)
         return model
+
+
+def _temperature(model: SoftmaxModel, objective: Objective) -> float:
+    """The best one on the rows of an objective over raw features."""
+    coef = np.asfortranarray(model.coef) if objective.by_feature else model.coef
+
+    def slope(beta: float) -> float:
+        b, out = coef.dtype.type(beta), (np.zeros_like(coef, np.float64), np.zeros(len(coef)))
+        _, G, g = objective.loss_gradient(b * coef, b * model.intercept, 1.0, out)
+        return float((G * coef).sum() + g @ model.intercept)
+
+    return 1 / inverse_temperature(slope)
 
 
 class _Bar:

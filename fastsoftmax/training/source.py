@@ -30,6 +30,7 @@ class Steps(Protocol):
     """Weights that move."""
 
     descent: Descent  # which has them between epochs
+    unit: str  # of what is left of an epoch that is interrupted: "step", or "epoch"
 
     def epoch(self, stream: Stream | None, rates: NDArray[np.float64], averaging: bool) -> float:
         """One pass over the rows; the sum of their losses, each before its batch's step.
@@ -78,6 +79,8 @@ class StepsHere:
         An epoch: with a stream, it calls its second argument with an objective, None for that of `descent`, and an
         order of its rows, one after another.
     """
+
+    unit = "step"
 
     def __init__(self, descent: Descent, each: Callable[[Stream | None, Visit], None]) -> None:
         self.descent, self.each = descent, each

@@ -68,7 +68,9 @@ class Trainer:
         Keep the weights of the epoch with most validation rows right, and stop after `patience` epochs without more.
     patience : int, default 5
     validation_fraction : float, default 0.1
-        Of the rows, held out for early stopping where `fit` is given no validation set.
+        Of the rows, held out for early stopping or calibration where `fit` is given no validation set.
+    calibrate : bool, default False
+        Choose the model's temperature on the validation rows, after the last epoch: see `fs.temperature`.
     dtype : {float32, float64}, optional
         Of the computation; by default float64 for X in float64, else float32.
     progress : bool, optional
@@ -142,6 +144,7 @@ class Trainer:
         early_stopping: bool = False,
         patience: int = 5,
         validation_fraction: float = 0.1,
+        calibrate: bool = False,
         dtype: Any = None,
         progress: bool | None = None,
         shuffle_bytes: int = SHUFFLE_BYTES,
@@ -153,7 +156,7 @@ class Trainer:
         self.fit_intercept, self.accumulate_steps, self.shuffle = fit_intercept, accumulate_steps, shuffle
         self.average, self.early_stopping, self.patience = average, early_stopping, patience
         self.validation_fraction, self.dtype, self.progress = validation_fraction, dtype, progress
-        self.shuffle_bytes = shuffle_bytes
+        self.shuffle_bytes, self.calibrate = shuffle_bytes, calibrate
         self._check()
         self.history: list[Record] = []
         self.stopped = ""
@@ -169,6 +172,8 @@ class Trainer:
             raise ValueError(f"seed must be a non-negative integer, got {self.seed!r}")
         if not isinstance(self.average, (bool, int, np.integer)) or self.average < 0:
             raise ValueError(f"average must be a boolean or a number of epochs, got {self.average!r}")
+        if not isinstance(self.calibrate, (bool, np.bool_)):
+            raise ValueError(f"calibrate must be True or False, got {self.calibrate!r}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {OPTIMIZERS}, got {self.optimizer!r}")
         if not callable(self.schedule) and self.schedule not in SCHEDULES:
@@ -269,7 +274,7 @@ class Trainer:
         rows, stream = source.rows, np.random.PCG64(self.seed)
         if resume is not None:
             stream.state = resume.stream
-        if held is None and self.early_stopping:
+        if held is None and (self.early_stopping or self.calibrate):
             rows, held = self._split(source, rows, stream)
         if len(rows) == 0:
             raise ValueError("there is no row to train on: X has none, or all weights are 0")
@@ -365,7 +370,7 @@ class Trainer:
         record["betas"] = [float(beta) for beta in self.betas]
         record["schedule"] = getattr(self.schedule, "__qualname__", str(self.schedule))
         record["scale"] = np.asarray(self.scale).tolist()
-        return record
+        return record | ({"calibrate": True} if self.calibrate else {})
 
 
 def _named(y: ArrayLike, name: str) -> Array:

@@ -253,6 +253,15 @@ def test_what_is_refused(client, data):
     ):
         with pytest.raises(ValueError, match=message):
             model.fit(*arguments, **options)
+    for columns, message in (
+        ([(X[:300], y[:300], np.ones(300)), (X[300:], y[300:])], "part 1 has no weights, but part 0 has"),
+        ([(X[:300], y[:300]), (X[300:], y[300:].astype("u8"))], "partitions have y of different kinds: int64, uint64"),
+        ([(X[:300], y[:300], np.full(300, 5e305)), (X[300:], y[300:], np.full(300, 5e305))], "their sum overflows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(fs.Parts(columns))
+    with pytest.raises(ValueError, match="are not in class_weight"):
+        DaskSoftmaxRegression(client=client, class_weight={7: 2.0}).fit(collection(X), collection(y))
     with pytest.raises(ValueError, match="class_weight must be finite numbers that are not negative"):
         DaskSoftmaxRegression(client=client, class_weight={0: -1.0}).fit(collection(X), collection(y))
     with pytest.raises(TypeError, match="X must be a dask array or frame, or Parts, got Delayed"):
@@ -409,8 +418,19 @@ def test_nothing_is_left_on_the_workers(client, data, monkeypatch):
     with pytest.raises(ValueError, match="NaN") as error:
         model.fit(collection(nan), collection(y))
     assert gone(), error
+    with pytest.raises(ValueError, match="partition 0 has y of dtype") as error:
+        model.score(collection(X), collection(np.array(["a", "b", "c"])[y]))
+    assert gone(), error
     monkeypatch.setattr(DaskSoftmaxRegression, "_solve", interrupt)
     with pytest.raises(KeyboardInterrupt) as interruption:
         model.fit(own, collection(y))
     assert gone(), interruption
     np.testing.assert_array_equal(own.compute(), X)  # what was the user's is there
+
+
+def test_balanced_probabilities_where_a_column_is_nothing(client, data):
+    X, y = data
+    soft = np.concatenate([np.eye(3)[y] * 0.7 + 0.1, np.zeros((N, 1))], 1)
+    options = {"class_weight": "balanced", "label_smoothing": 0.1}
+    found = DaskSoftmaxRegression(client=client, **options).fit(collection(X), collection(soft))
+    np.testing.assert_allclose(found.coef_, fs.SoftmaxRegression(**options).fit(parts(X, soft)).coef_, rtol=1e-9)

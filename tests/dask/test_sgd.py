@@ -70,7 +70,7 @@ def test_the_bytes_of_a_local_fit_of_parts(client, data, rng, tight, dtype, kind
     y = {
         "labels": y, "text": text, "soft": np.eye(3)[y] * 0.7 + 0.1, "binary": y // 2, "objects": text.astype(object),
     }[kind]  # fmt: skip
-    weight = rng.random(N) if weighted == "fractions" else rng.integers(0, 3, N).astype(float)
+    weight = rng.random(N) if weighted == "fractions" else rng.integers(1, 4, N).astype(float)
     columns = (X, y, weight) if weighted else (X, y)
     options = FEW | options
     local = fs.SoftmaxSGDClassifier(**options).fit(read_wholly(*columns))
@@ -251,3 +251,80 @@ def test_parts_of_any_kind(client, data):
     local = fs.SoftmaxSGDClassifier(**FEW).fit(parts(X, y))  # all in memory: however they are read
     same(DaskSoftmaxSGDClassifier(client=client, **FEW).fit(read_wholly(X, y)), local)
     same(DaskSoftmaxSGDClassifier(client=client, **FEW).fit(fs.Parts.from_slices(X, y, rows=100)), local)
+
+
+def test_rows_that_weigh_nothing(client, data, rng, tight):
+    """They are gone, so that moments, by which a rate is chosen, are summed in another order."""
+    X, y = data
+    weight = rng.integers(0, 3, N) * 1.0
+    weight[350:] = 0  # all of the last partition
+    columns = list(map(collection, (X, y, weight)))
+    found = DaskSoftmaxSGDClassifier(client=client, **FEW).fit(*columns)
+    local = fs.SoftmaxSGDClassifier(**FEW).fit(read_wholly(X, y, weight))
+    np.testing.assert_allclose(found.coef_, local.coef_, rtol=1e-10, atol=1e-12)
+    options = FEW | {"learning_rate": 0.1, "early_stopping": True}
+    same(
+        DaskSoftmaxSGDClassifier(client=client, **options).fit(*columns),
+        fs.SoftmaxSGDClassifier(**options).fit(read_wholly(X, y, weight)),
+    )
+
+
+def test_classes_that_are_named(client, data):
+    X, y = data
+    soft, text = np.eye(3)[y] * 0.7 + 0.1, np.array(["a", "b", "c"])[y]
+    model = DaskSoftmaxSGDClassifier(client=client, **FEW)
+    with pytest.raises(ValueError, match="y has probabilities of 3 classes, where `classes` names"):
+        model.fit(collection(X), collection(soft), classes=["a", "b", "c"])
+    model.partial_fit(collection(X), collection(text), classes=["a", "b", "c"])
+    with pytest.raises(ValueError, match="y has probabilities of 3 classes, where `classes` names"):
+        model.partial_fit(collection(X), collection(soft))
+    model.partial_fit(collection(X), collection(text.astype(object)))
+    assert model.classes_.dtype == text.dtype  # as it was
+    named = np.array(["a", "b", "c", "d"], object)
+    found = DaskSoftmaxSGDClassifier(client=client, **FEW).fit(collection(X), collection(text), classes=named)
+    assert found.classes_.dtype == object
+    assert found.classes_.tolist() == ["a", "b", "c", "d"]
+
+
+def test_a_client_that_is_not_the_default(data):
+    X, y = data
+    with cluster(1, 1, False) as made:
+        own = Client(made, set_as_default=False)
+        found = DaskSoftmaxSGDClassifier(client=own, **FEW).fit(collection(X), collection(y))
+        same(found, fs.SoftmaxSGDClassifier(**FEW).fit(read_wholly(X, y)))
+        own.close()
+
+
+def test_an_interrupted_epoch_leaves_the_stream_where_it_was(client, data, monkeypatch, caplog):
+    """A fit that goes on is the one that was not interrupted."""
+    X, y = data
+    options = {"client": client, "warm_start": True, "schedule": "constant", "tol": None, "random_state": 0}
+    whole = DaskSoftmaxSGDClassifier(max_epochs=3, **options).fit(collection(X), collection(y))
+    model = DaskSoftmaxSGDClassifier(max_epochs=3, **options)
+    epochs, epoch = itertools.count(), steps._StepsOnWorkers._epoch
+
+    def stopping(self, stream, *arguments):
+        found = epoch(self, stream, *arguments)
+        if next(epochs) == 2:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patch, caplog.at_level("WARNING"):
+        patch.setattr(
+            steps._StepsOnWorkers, "_epoch", lambda self, *arguments, _f=stopping: _keeping(self, _f, *arguments)
+        )
+        model.fit(collection(X), collection(y))
+    assert "the weights are those of the last epoch" in caplog.text
+    assert model.n_iter_ == 2
+    model.set_params(max_epochs=1).fit(collection(X), collection(y))
+    np.testing.assert_array_equal(model.coef_, whole.coef_)
+
+
+def _keeping(self, function, *arguments):
+    """With the weights of before, where an epoch is interrupted."""
+    before = self.descent.saved()
+    try:
+        return function(self, *arguments)
+    except KeyboardInterrupt:
+        self.descent.load(before)
+        raise

@@ -153,7 +153,7 @@ def test_features_are_compared(X, y):
     model = fs.SoftmaxRegression().fit(parts_of(frame, y))
     assert model.feature_names_in_.tolist() == list("abcdef")
     np.testing.assert_array_equal(model.predict(parts_of(frame)), model.predict(frame))
-    with pytest.raises(ValueError, match="the columns of the parts are not those"):
+    with pytest.raises(ValueError, match="the columns of X are not those"):
         model.predict(parts_of(frame[list("abcdfe")]))
     with pytest.raises(ValueError, match="X has 5 features, but SoftmaxRegression is expecting 6"):
         model.predict(parts_of(X[:, :5]))

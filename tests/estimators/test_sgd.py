@@ -5,10 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 
-from fastsoftmax import SoftmaxRegression, SoftmaxSGDClassifier, Trainer
+from fastsoftmax import Parts, SoftmaxRegression, SoftmaxSGDClassifier, Trainer
 
 
 def test_it_is_the_trainer(rng):
@@ -158,3 +159,12 @@ def test_a_rate_that_is_too_large_is_named():
     X, y = load_digits(return_X_y=True)
     with pytest.raises(FloatingPointError, match="learning_rate"):
         SoftmaxSGDClassifier(learning_rate=1e300, random_state=0).fit(X, y)
+
+
+def test_one_part_with_a_row_that_weighs_nothing(rng):
+    X, y, weight = rng.standard_normal((50, 3)), np.arange(50) % 3, np.ones(50)
+    weight[3] = 0
+    for estimator in (SoftmaxSGDClassifier(random_state=0), SoftmaxRegression()):
+        found = clone(estimator).fit(Parts([(X, y, weight)]))
+        expected = clone(estimator).fit(X, y, weight)
+        np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-9)

@@ -55,7 +55,8 @@ def same(one, other):
 def columns_of(X, y, rng, dtype="d", kind="labels", weights=False):
     X = np.round(np.abs(X) * 9).astype("B") if dtype == "B" else X.astype(dtype)
     y = {"labels": y, "text": np.array(["a", "b", "c"])[y], "soft": np.eye(3)[y] * 0.7 + 0.1}[kind]
-    return (X, y, rng.integers(0, 3, len(y)).astype(float)) if weights else (X, y)
+    weight = rng.random(len(y)) if weights == "fractions" else rng.integers(0, 3, len(y)).astype(float)
+    return (X, y, weight) if weights else (X, y)
 
 
 def in_memory(X, y, weight=None):
@@ -74,7 +75,7 @@ def test_parts_that_fit_are_trained_on_as_in_memory(data, make, options):
 @pytest.mark.parametrize("make", [arrays, functions])
 @pytest.mark.parametrize("dtype", ["d", "f", "e", "B"])
 @pytest.mark.parametrize("kind", ["labels", "text", "soft"])
-@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("weights", [False, True, "fractions"])
 def test_windows_in_order_give_the_bytes_of_memory(data, rng, make, dtype, kind, weights):
     columns = columns_of(*data, rng, dtype, kind, weights)
     options = {"shuffle": False, "scale": 0.5, "l2": 0.01}

@@ -7,9 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import fastsoftmax as fs
 from fastsoftmax.engine.threads import JIT
+from fastsoftmax.files import CheckpointError
 from fastsoftmax.kernels import gradient
 from fastsoftmax.kernels.shuffle import shuffle
 from fastsoftmax.training import descent, schedules
@@ -460,3 +462,46 @@ def test_sizes_of_any_integer_and_rates_of_any_number(rng):
         assert trainer.fit(X, y).sha256() == wanted
     assert fs.Trainer(1, 64, accumulate_steps=2, learning_rate=Fraction(1, 8)).fit(X, y).sha256() == wanted
     assert fs.Trainer(1, 64, accumulate_steps=2, learning_rate=0.125).fit(X, y).sha256() == wanted
+
+
+@pytest.mark.parametrize("kind", ["given", "held out", "parts", "sparse", "many classes"])
+def test_calibrated_on_validation_rows(rng, kind):
+    """To the temperature of the model's own logits there."""
+    c = 200 if kind == "many classes" else 4
+    X = rng.standard_normal((900, 6))
+    y = (X @ rng.standard_normal((6, c)) + 2 * rng.gumbel(size=(900, c))).argmax(1)
+    y[:c] = np.arange(c)
+    X = sp.csr_array(X) if kind == "sparse" else X
+    options = {"epochs": 30, "learning_rate": 0.5, "calibrate": True, "scale": 0.5}
+    if kind == "held out":
+        trainer = fs.Trainer(**options, validation_fraction=0.3)
+        model = trainer.fit(X, y)
+        plain = fs.Trainer(**options | {"calibrate": False}, early_stopping=True, patience=99, validation_fraction=0.3)
+        plain.fit(X, y)
+        assert [r["validation_loss"] for r in trainer.history] == [r["validation_loss"] for r in plain.history]
+        assert model.temperature != 1
+        return
+    held = X[600:], y[600:]
+    model = fs.Trainer(**options).fit(X[:600], y[:600], validation=fs.Parts([held]) if kind == "parts" else held)
+    dense = (X.toarray() if kind == "sparse" else X)[600:]
+    codes = np.searchsorted(model.classes, held[1])
+    T = fs.temperature(dense @ model.coef.T + model.intercept, codes)
+    assert model.temperature == pytest.approx(T, rel=1e-6)
+    assert abs(model.temperature - 1) > 0.01
+    assert fs.cross_entropy(np.log(model.predict_proba(dense)), codes) < fs.cross_entropy(
+        dense @ model.coef.T + model.intercept, codes
+    )
+
+
+def test_calibration_changes_no_weight_and_is_a_setting(rng, tmp_path):
+    X, y = rng.standard_normal((200, 5)), rng.integers(0, 3, 200)
+    plain = fs.Trainer(3).fit(X, y, validation=(X, y), checkpoint=tmp_path / "plain")
+    warm = fs.Trainer(3, calibrate=True).fit(X, y, validation=(X, y), checkpoint=tmp_path / "warm")
+    assert plain.sha256() == warm.sha256()
+    assert (plain.temperature, warm.settings["calibrate"], "calibrate" in plain.settings) == (1.0, True, False)
+    again = fs.Trainer(3, calibrate=True).fit(X, y, validation=(X, y), checkpoint=tmp_path / "warm")
+    assert again.temperature == warm.temperature
+    with pytest.raises(CheckpointError, match="calibrate"):
+        fs.Trainer(3).fit(X, y, validation=(X, y), checkpoint=tmp_path / "warm")
+    with pytest.raises(ValueError, match="calibrate must be True or False"):
+        fs.Trainer(calibrate=0.1)
