@@ -1,6 +1,7 @@
 """A trained model: coefficients, intercept, classes; and its file."""
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -215,6 +216,121 @@ class SoftmaxModel:
         if len(truth) == 0 or (weights is not None and not weights.any()):
             raise ValueError("there is no accuracy of no rows: X has none, or all weights are 0")
         return float(np.average(predicted == truth, weights=weights))
+
+    def to_onnx(self, path: str | os.PathLike[str], *, input_dtype: str | None = None) -> None:
+        """Write the model as an ONNX graph: X (n, m) -> label (n,), probabilities (n, c).
+
+        Parameters
+        ----------
+        path : path-like
+        input_dtype : {"float32", "float64", "float16", "uint8", "int8"}, optional
+            Of X, which is then cast to that of `coef`; by default that of `coef`.
+
+        Raises
+        ------
+        ImportError
+            Without onnx: `pip install 'fastsoftmax[onnx]'`.
+        ValueError
+            If the weights take more than 2 GB, which no ONNX file holds, or input_dtype is another.
+        OSError
+            If the folder cannot be written to.
+
+        Notes
+        -----
+        Of opset 13 and IR version 8, which runtimes have read since 2020. Labels are 64-bit integers, floats, booleans
+        or strings, as `classes` are; probabilities are one tensor, no list of maps. The temperature is in the graph.
+        Estimators have `to_model().to_onnx(path)`.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import fastsoftmax as fs
+        >>> model = fs.SoftmaxModel(np.eye(3), np.zeros(3), ["a", "b", "c"])
+        >>> path = f"{tempfile.mkdtemp()}/model.onnx"
+        >>> model.to_onnx(path)
+        >>> import onnxruntime
+        >>> session = onnxruntime.InferenceSession(path)
+        >>> session.run(["label"], {"X": np.eye(3)})[0].tolist()
+        ['a', 'b', 'c']
+        """
+        from fastsoftmax.exchange import onnx
+
+        names = {} if self.feature_names is None else {"feature_names": json.dumps(self.feature_names.tolist())}
+        facts = {"sha256": self.sha256()} | names
+        onnx.write(path, self.coef, self.intercept, self.classes, self.temperature, input_dtype, facts)
+
+    def to_linear(self, path: str | os.PathLike[str], *, prefix: str = "") -> None:
+        """Write weights as the state of PyTorch's `nn.Linear`: a safetensors file of weight (c, m) and bias (c,).
+
+        Parameters
+        ----------
+        path : path-like
+        prefix : str, default ""
+            Of the two names, as "head.".
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to.
+
+        Notes
+        -----
+        `layer.load_state_dict(safetensors.torch.load_file(path))` takes it. What is not in it: classes, names of
+        features, the temperature.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import fastsoftmax as fs
+        >>> path = f"{tempfile.mkdtemp()}/head.safetensors"
+        >>> fs.SoftmaxModel(np.eye(3), np.zeros(3)).to_linear(path, prefix="head.")
+        >>> fs.SoftmaxModel.from_linear(path, prefix="head.", classes=["a", "b", "c"]).predict(np.eye(3)).tolist()
+        ['a', 'b', 'c']
+        """
+        from fastsoftmax.exchange import linear
+
+        linear.write(path, self.coef, self.intercept, prefix)
+
+    @classmethod
+    def from_linear(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        classes: ArrayLike | None = None,
+        prefix: str = "",
+        max_bytes: int = files.MAX_BYTES,
+    ) -> "SoftmaxModel":
+        """Read the state of a `nn.Linear`, or such a layer of a larger state; nothing is unpickled.
+
+        Parameters
+        ----------
+        path : path-like
+            A safetensors file, as `safetensors.torch.save_file(layer.state_dict(), path)` writes it.
+        classes : array-like of shape (c,), optional
+        prefix : str, default ""
+            Of the layer, as "head.".
+        max_bytes : int, default 8 GiB
+            A larger file is refused.
+
+        Returns
+        -------
+        SoftmaxModel
+            In float64 for weights in float64, else float32; with an intercept of 0 where there is no bias.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is larger, damaged, or has no such layer.
+        OSError
+            If there is no such file, or it cannot be read.
+        """
+        from fastsoftmax.exchange import linear
+
+        try:
+            weight, bias = linear.read(path, prefix, float(max_bytes))
+            return cls(weight, bias, classes)
+        except files.FileError as error:
+            raise ModelFileError(str(error)) from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, under a temporary name that is renamed: the old file or the new one.

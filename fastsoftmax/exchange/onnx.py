@@ -1,0 +1,98 @@
+"""A model as an ONNX graph, which a service can run without Python."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax import files
+
+OPSET, IR = (
+    13,
+    8,
+)  # Softmax over one axis, as it is here, since opset 13 of December 2020; runtimes since then read both
+INPUTS = ("float32", "float64", "float16", "uint8", "int8")
+MOST = (2 << 30) - (1 << 20)  # bytes of a protocol buffer, less room for what is around the weights
+Array = NDArray[Any]
+
+
+def write(
+    path: str | os.PathLike[str],
+    coef: Array,
+    intercept: Array,
+    classes: Array,
+    temperature: float,
+    input_dtype: str | None,
+    facts: dict[str, str],
+) -> None:
+    """See `SoftmaxModel.to_onnx`.
+
+    facts: go into the file's metadata.
+    """
+    try:
+        from onnx import checker
+    except ImportError as error:
+        raise ImportError("to_onnx needs onnx, which is not installed: pip install 'fastsoftmax[onnx]'") from error
+    given = coef.dtype.name if input_dtype is None else str(np.dtype(input_dtype))
+    if given not in INPUTS:
+        raise ValueError(f"input_dtype must be one of {INPUTS}, got {input_dtype!r}")
+    if coef.nbytes > MOST:
+        raise ValueError(f"coef takes {coef.nbytes / 1e9:.1f} GB, and an ONNX file holds no more than 2")
+    model = _model(coef, intercept, classes, temperature, given, facts)
+    checker.check_model(model, full_check=True)
+    files.write(path, model.SerializeToString())
+
+
+def _model(coef: Array, intercept: Array, classes: Array, T: float, given: str, facts: dict[str, str]) -> Any:
+    from onnx import helper, numpy_helper
+
+    (c, m), dtype = coef.shape, coef.dtype
+    kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in (*INPUTS, dtype.name)}
+    labels = _labels(classes)
+    constants = {"weights": np.ascontiguousarray(coef.T), "intercept": intercept, "classes": labels}
+    nodes = []
+    if given != dtype.name:
+        nodes.append(helper.make_node("Cast", ["X"], ["features"], to=kinds[dtype.name]))
+    nodes += [
+        helper.make_node("MatMul", ["features" if nodes else "X", "weights"], ["products"]),
+        helper.make_node("Add", ["products", "intercept"], ["logits"]),
+    ]
+    if T != 1:
+        constants["temperature"] = np.array(T, dtype)
+        nodes.append(helper.make_node("Div", ["logits", "temperature"], ["tempered"]))
+    nodes += [
+        helper.make_node("Softmax", ["logits" if T == 1 else "tempered"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0, select_last_index=0),
+        helper.make_node("Gather", ["classes", "index"], ["label"], axis=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "fastsoftmax",
+        [helper.make_tensor_value_info("X", kinds[given], ["n", m])],
+        [
+            helper.make_tensor_value_info("label", _kind(labels), ["n"]),
+            helper.make_tensor_value_info("probabilities", kinds[dtype.name], ["n", c]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(
+        graph, producer_name="fastsoftmax", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR
+    )
+    helper.set_model_props(model, facts)
+    return model
+
+
+def _labels(classes: Array) -> Array:
+    """As ONNX holds them: 64-bit integers, floats, booleans or strings."""
+    if classes.dtype.kind == "U":
+        return classes.astype(object)
+    if classes.dtype.kind == "u" and len(classes) and int(classes.max()) >= 1 << 63:
+        raise ValueError(f"ONNX has labels of at most 2**63 - 1, got {classes.max()}")
+    return classes.astype({"f": np.float64, "b": np.bool_}.get(classes.dtype.kind, np.int64))
+
+
+def _kind(labels: Array) -> int:
+    from onnx import TensorProto, helper
+
+    return int(TensorProto.STRING if labels.dtype == object else helper.np_dtype_to_tensor_dtype(labels.dtype))
