@@ -1,0 +1,10 @@
+"""Pictures, in scikit-learn's convention: `from_estimator`, `from_predictions`, `plot(ax=None)`, artists as attributes.
+
+Need `pip install 'fastsoftmax[pictures]'`; matplotlib is imported when something is drawn.
+"""
+
+from fastsoftmax.report.history import HistoryDisplay
+from fastsoftmax.report.reliability import ReliabilityDisplay
+from fastsoftmax.report.weights import WeightsDisplay
+
+__all__ = ["HistoryDisplay", "ReliabilityDisplay", "WeightsDisplay"]
