@@ -35,6 +35,7 @@ class Fit:
     ) -> None:
         self.estimator, self.labels, self.c, self.sibling = estimator, labels, len(labels.classes), sibling
         self.journal: Journal | None = None
+        self.history: list[dict[str, float]] = []
         self._base: Problem | None = None
         self._narrow: tuple[Narrower | None, Problem | None] | None = None
         targets = labels.targets(rows.n, np.float64, sample_weight, estimator.class_weight, estimator.label_smoothing)
@@ -143,9 +144,12 @@ class Fit:
         )
 
         def report(iteration: int, value: float, size: float, gap: Callable[[], float]) -> None:
-            if logger.isEnabledFor(logging.INFO):
+            now = {"iteration": len(self.history), "objective": value, "gap": math.nan, "gradient": size}
+            if logger.isEnabledFor(logging.INFO):  # for a gap takes as long as a tenth of an iteration, or more
+                now["gap"] = gap()
                 text = "iteration %d: F %.9g, gap %.3g, largest gradient entry or decrement %.3g"
-                logger.info(text, iteration, value, gap(), size)
+                logger.info(text, iteration, value, now["gap"], size)
+            self.history.append(now)
 
         def solve(problem: Problem, starts: Sequence[Array], most: int, store: Any) -> Outcome:
             return minimise(problem, starts, name, estimator.tol, most, store, report)

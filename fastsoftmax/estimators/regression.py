@@ -94,6 +94,10 @@ class SoftmaxRegression(SoftmaxClassifier):
         there is no optimum, and larger coefficients are always better.
     solver_ : str
         The solver that was used, or, where one made no progress, those that went on from there too.
+    history_ : list of dict
+        One an iteration, and one of the end: iteration, objective (F), gap (nan before the end, unless `verbose`: it is
+        not needed to go on), gradient (before the end what the solver goes by: half of the squared decrement of its
+        step, or the largest entry of the gradient). `fastsoftmax.report.HistoryDisplay` draws it.
 
     Notes
     -----
@@ -135,6 +139,7 @@ class SoftmaxRegression(SoftmaxClassifier):
     converged_: bool
     separable_: bool
     solver_: str
+    history_: list[dict[str, float]]
 
     def __init__(
         self,
@@ -223,6 +228,8 @@ class SoftmaxRegression(SoftmaxClassifier):
         self.optimality_, self.duality_gap_ = outcome.optimality, outcome.gap
         self.objective_, self.converged_, self.solver_ = outcome.value, outcome.converged, outcome.solver
         self.separable_ = outcome.separable
+        last = {"iteration": len(fit.history), "objective": outcome.value}
+        self.history_ = [*fit.history, last | {"gap": outcome.gap, "gradient": outcome.optimality}]
         if outcome.separable:
             logger.warning("%s", SEPARABLE)
         return outcome

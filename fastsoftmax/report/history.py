@@ -1,26 +1,31 @@
-"""HistoryDisplay: how training went."""
+"""HistoryDisplay: how training, or a fit, went."""
 
+import math
 from typing import Any
 
 from fastsoftmax.report.canvas import axes, frame_of
 
+LEFT = {"objective": "F", "loss": "training (each row before its step)", "validation_loss": "validation"}
+RIGHT = {"gap": "duality gap", "gradient": "largest gradient entry", "learning_rate": "learning rate"}
+
 
 class HistoryDisplay:
-    """Losses and the learning rate over the epochs of a `Trainer` or `SoftmaxSGDClassifier`.
+    """Losses and the learning rate over epochs, or F, its gap and its gradient over the iterations of a fit.
 
     Make it by `from_estimator`.
 
     Parameters
     ----------
     history : list of dict
-        See `Trainer.history`.
+        See `Trainer.history`, and `SoftmaxRegression.history_`.
 
     Attributes
     ----------
-    ax_, rate_ax_, figure_
-        Axes of the losses and of the rate, and their figure.
+    ax_, right_ax_, figure_
+        Axes of what is minimised, and of what stands at its right: the rate, or the gap and the gradient, whose scale
+        is logarithmic; and their figure.
     lines_ : dict of Line2D
-        Of "loss", "validation_loss" where there were validation rows, and "learning_rate".
+        By the names of the history.
 
     Examples
     --------
@@ -41,7 +46,7 @@ class HistoryDisplay:
 
         Parameters
         ----------
-        estimator : Trainer or SoftmaxSGDClassifier
+        estimator : Trainer, SoftmaxSGDClassifier or SoftmaxRegression
         ax : matplotlib Axes, optional
 
         Returns
@@ -60,7 +65,7 @@ class HistoryDisplay:
         history = getattr(estimator, "history_", getattr(estimator, "history", None))
         if history is None:
             kind = type(estimator).__name__
-            raise TypeError(f"a Trainer or a fitted SoftmaxSGDClassifier is expected, got {kind} without a history")
+            raise TypeError(f"a Trainer or a fitted estimator is expected, got {kind} without a history")
         if not history:
             raise ValueError("there is nothing to draw: no epoch was trained")
         return cls([dict(record) for record in history]).plot(ax)
@@ -69,7 +74,7 @@ class HistoryDisplay:
         return [record[name] for record in self.history]
 
     def frame(self) -> Any:
-        """The data: a row an epoch.
+        """The data: a row an epoch, or an iteration.
 
         Returns
         -------
@@ -88,7 +93,7 @@ class HistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            By default that of a new figure. The rate has an axis at its right.
+            By default that of a new figure; it gets an axis at its right.
 
         Returns
         -------
@@ -100,17 +105,25 @@ class HistoryDisplay:
             Without matplotlib.
         """
         self.ax_ = ax = axes(ax)
-        self.figure_, self.rate_ax_ = ax.figure, ax.twinx()
-        epochs, mark, self.lines_ = self._column("epoch"), "o" if len(self.history) == 1 else "", {}
-        names = {"loss": "training (each row before its step)", "validation_loss": "validation"}
-        for name, label in names.items():
-            if name in self.history[0]:
-                (self.lines_[name],) = ax.plot(epochs, self._column(name), marker=mark, label=label)
-        (self.lines_["learning_rate"],) = self.rate_ax_.plot(
-            epochs, self._column("learning_rate"), ":", marker=mark, color="gray", label="learning rate"
-        )
-        ax.set(xlabel="epoch", ylabel="loss")
+        self.figure_, self.right_ax_, self.lines_ = ax.figure, ax.twinx(), {}
+        fit = "objective" in self.history[0]
+        x = self._column("iteration" if fit else "epoch")
+        for names, own, style in ((LEFT, ax, "-"), (RIGHT, self.right_ax_, ":")):
+            for name, label in names.items():
+                if name in self.history[0]:
+                    self.lines_[name] = self._line(own, x, name, label, style)
+        ax.set(xlabel="iteration" if fit else "epoch", ylabel="F" if fit else "loss")
         ax.xaxis.get_major_locator().set_params(integer=True)
-        self.rate_ax_.set(ylabel="learning rate", ylim=(0, None))
+        if fit:
+            self.right_ax_.set(ylabel="gap, gradient", yscale="log")
+        else:
+            self.right_ax_.set(ylabel="learning rate", ylim=(0, None))
         ax.legend(handles=list(self.lines_.values()), loc="center right")
         return self
+
+    def _line(self, ax: Any, x: list[Any], name: str, label: str, style: str) -> Any:
+        """One column; points where there is but one."""
+        y = self._column(name)
+        alone = sum(map(math.isfinite, y)) == 1  # the others are nan
+        color = {"gap": "tab:red", "gradient": "tab:green"}.get(name, "gray") if style == ":" else None
+        return ax.plot(x, y, style, marker="o" if alone else "", color=color, label=label)[0]

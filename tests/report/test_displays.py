@@ -170,6 +170,28 @@ def test_histories_that_are_none():
         HistoryDisplay.from_estimator(fs.SoftmaxRegression())
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "newton", "proximal"])
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_history_of_a_fit(fitted, solver, verbose, capsys):
+    _, X, y = fitted
+    model = fs.SoftmaxRegression(solver=solver, verbose=verbose).fit(X, y)
+    history = model.history_
+    assert [record["iteration"] for record in history] == list(range(len(history)))
+    assert history[-1] == {
+        "iteration": len(history) - 1, "objective": model.objective_, "gap": model.duality_gap_,
+        "gradient": model.optimality_,
+    }  # fmt: skip
+    assert history[0]["objective"] > model.objective_
+    known = [record["gap"] for record in history if record["gap"] == record["gap"]]
+    assert (len(known) == len(history)) if verbose else (len(known) == 1)
+    assert verbose == (f"F {history[0]['objective']:.9g}, gap {history[0]['gap']:.3g}" in capsys.readouterr().err)
+    display = HistoryDisplay.from_estimator(model)
+    assert list(display.lines_) == ["objective", "gap", "gradient"]
+    np.testing.assert_array_equal(display.lines_["objective"].get_ydata(), [r["objective"] for r in history])
+    assert display.right_ax_.get_yscale() == "log"
+    display.figure_.canvas.draw()
+
+
 def test_without_matplotlib_or_pandas(fitted, monkeypatch):
     model, X, y = fitted
     display = ReliabilityDisplay.from_estimator(model, X, y)
