@@ -96,8 +96,8 @@ class SoftmaxRegression(SoftmaxClassifier):
         The solver that was used, or, where one made no progress, those that went on from there too.
     history_ : list of dict
         One an iteration, and one of the end: iteration, objective (F), gap (nan before the end, unless `verbose`: it is
-        not needed to go on), gradient (before the end what the solver goes by: half of the squared decrement of its
-        step, or the largest entry of the gradient). `fastsoftmax.report.HistoryDisplay` draws it.
+        not needed to go on), gradient (before the end what the solver goes by: the squared Newton decrement of its
+        step, some 2 (F - F*), or the largest entry of the gradient). `fastsoftmax.report.HistoryDisplay` draws it.
 
     Notes
     -----

@@ -4,7 +4,9 @@ Need `pip install 'fastsoftmax[pictures]'`; matplotlib is imported when somethin
 """
 
 from fastsoftmax.report.history import HistoryDisplay
+from fastsoftmax.report.losses import TopLossesDisplay
+from fastsoftmax.report.path import PathDisplay
 from fastsoftmax.report.reliability import ReliabilityDisplay
 from fastsoftmax.report.weights import WeightsDisplay
 
-__all__ = ["HistoryDisplay", "ReliabilityDisplay", "WeightsDisplay"]
+__all__ = ["HistoryDisplay", "PathDisplay", "ReliabilityDisplay", "TopLossesDisplay", "WeightsDisplay"]

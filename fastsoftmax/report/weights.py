@@ -103,7 +103,7 @@ class WeightsDisplay:
             raise ValueError(f"strongest must be an integer of at least 1, got {strongest!r}")
         titles = getattr(estimator, "feature_names_in_", getattr(estimator, "feature_names", None))
         names = [str(j) for j in range(coef.shape[1])] if titles is None else [str(name) for name in titles]
-        shape = _shape(image, coef.shape[1], titles is not None)
+        shape = shape_of(image, coef.shape[1], titles is not None)
         return cls(coef, known, shape, names, min(int(strongest), coef.shape[1])).plot(ax)
 
     def _strongest(self, k: int) -> Array:
@@ -183,7 +183,7 @@ def _coef(estimator: Any) -> Array:
     return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
 
 
-def _shape(image: Any, m: int, named: bool) -> tuple[int, int] | None:
+def shape_of(image: Any, m: int, named: bool) -> tuple[int, int] | None:
     """Of the images, if there are any."""
     side = math.isqrt(m)
     square = side * side == m

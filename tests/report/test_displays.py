@@ -6,10 +6,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from sklearn.datasets import load_iris
 
 import fastsoftmax as fs
-from fastsoftmax.report import HistoryDisplay, ReliabilityDisplay, WeightsDisplay
+from fastsoftmax.report import (
+    HistoryDisplay,
+    PathDisplay,
+    ReliabilityDisplay,
+    TopLossesDisplay,
+    WeightsDisplay,
+)
 
 
 @pytest.fixture(name="fitted", scope="module")
@@ -190,6 +197,90 @@ def test_history_of_a_fit(fitted, solver, verbose, capsys):
     np.testing.assert_array_equal(display.lines_["objective"].get_ydata(), [r["objective"] for r in history])
     assert display.right_ax_.get_yscale() == "log"
     display.figure_.canvas.draw()
+
+
+# ---- paths
+
+
+def test_paths_of_strengths(fitted):
+    _, X, y = fitted
+    Cs = [1.0, 0.01, 100.0]
+    found = fs.path(X[::2], y[::2], Cs=Cs, X_val=X[1::2], y_val=y[1::2])
+    display = PathDisplay.from_path(found)
+    order = np.argsort(Cs)
+    np.testing.assert_array_equal(display.score_line_.get_data(), [np.sort(Cs), found.scores[order]])
+    assert display.best_line_.get_xdata()[0] == found.best_C
+    assert len(display.coef_lines_) == 12
+    drawn = {tuple(line.get_ydata()) for line in display.coef_lines_}
+    assert drawn == {tuple(values) for values in found.coefs[order].reshape(3, -1).T}
+    frame = display.frame()
+    np.testing.assert_allclose(frame["norm"], [np.linalg.norm(found.coefs[i]) for i in order])
+    assert frame["nonzero"].tolist() == [12, 12, 12]
+    alone = PathDisplay.from_path(fs.path(X, y, Cs=[1.0]))
+    assert alone.ax_ is None
+    assert alone.frame().columns.tolist() == ["C", "norm", "nonzero"]
+    display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("l1_ratios", [(0.0,), (0.0, 0.5)])
+def test_paths_of_folds(fitted, l1_ratios):
+    _, X, y = fitted
+    options = {"Cs": [0.1, 1.0, 10.0], "cv": 3, "l1_ratios": l1_ratios, "use_legacy_attributes": False}
+    model = fs.SoftmaxRegressionCV(**options, solver="proximal" if len(l1_ratios) > 1 else "auto").fit(X, y)
+    display = PathDisplay.from_estimator(model)
+    q = l1_ratios.index(model.l1_ratio_)
+    np.testing.assert_allclose(display.score_line_.get_ydata(), model.scores_[:, q].mean(0))
+    np.testing.assert_allclose(display.frame()["deviation"], model.scores_[:, q].std(0))
+    assert display.best_line_.get_xdata()[0] == model.C_
+    assert display.coefs.shape == (3, 3, 4)
+    for wrong in (fs.SoftmaxRegression(), fs.SoftmaxRegressionCV()):
+        with pytest.raises(TypeError, match="a fitted SoftmaxRegressionCV with use_legacy_attributes=False"):
+            PathDisplay.from_estimator(wrong)
+
+
+# ---- losses
+
+
+@pytest.mark.parametrize("kind", ["array", "frame", "sparse"])
+def test_the_largest_losses(fitted, kind):
+    model, X, y = fitted
+    P = model.predict_proba(X)
+    given = {
+        "array": lambda: X,
+        "frame": lambda: pd.DataFrame(X, columns=list("abcd")),
+        "sparse": lambda: sp.csr_array(X),
+    }
+    X_ = given[kind]()
+    display = TopLossesDisplay.from_predictions(X_, y, P, rows=5)
+    losses = -np.log(P[np.arange(len(y)), y])
+    order = np.argsort(-losses)[:5]
+    frame = display.frame()
+    assert frame["row"].tolist() == order.tolist()
+    np.testing.assert_allclose(frame["loss"], losses[order])
+    assert frame["said"].tolist() == P[order].argmax(1).tolist()
+    np.testing.assert_allclose(frame["confidence"], P[order].max(1))
+    np.testing.assert_array_equal(display.X, X[order])
+    names = list("abcd") if kind == "frame" else list("0123")
+    text = display.artists_[0].get_text()
+    assert sorted(line.split(":")[0] for line in text.splitlines()) == sorted(names)
+    display.figure_.canvas.draw()
+
+
+def test_images_that_are_wrong(rng):
+    X = rng.integers(0, 256, (30, 49), dtype=np.uint8)
+    model = fs.SoftmaxModel(rng.standard_normal((3, 49)) * 0.01, np.zeros(3), ["a", "b", "c"])
+    y = np.array(["a", "b", "c"])[rng.integers(0, 3, 30)]
+    display = TopLossesDisplay.from_estimator(model, X, y, rows=4)
+    assert [image.get_array().shape for image in display.artists_] == [(7, 7)] * 4
+    np.testing.assert_array_equal(np.asarray(display.artists_[0].get_array()).ravel(), X[display.rows[0]])
+    assert display.axes_[0].get_title().startswith(f"{y[display.rows[0]]}, said ")
+    assert len(TopLossesDisplay.from_estimator(model, X, y, rows=99).rows) == 30
+    certain = TopLossesDisplay.from_predictions(X[:2], [0, 1], [[0.0, 1.0], [0.0, 1.0]], rows=1)
+    assert certain.frame()["loss"].tolist() == [np.inf]
+    with pytest.raises(ValueError, match="rows must be an integer of at least 1"):
+        TopLossesDisplay.from_estimator(model, X, y, rows=0)
+    with pytest.raises(ValueError, match="X has 29 rows, y 30"):
+        TopLossesDisplay.from_predictions(X[1:], np.zeros(30, int), np.full((30, 2), 0.5))
 
 
 def test_without_matplotlib_or_pandas(fitted, monkeypatch):
