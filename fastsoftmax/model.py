@@ -22,6 +22,7 @@ from fastsoftmax.data.targets import as_weight
 from fastsoftmax.objective.softmax import SoftmaxObjective
 
 FORMAT, VERSION = "fastsoftmax.SoftmaxModel", "1"
+COLDEST = 1e-30
 CHECKED = 1 << 16  # entries of X at a time, while they are in cache
 
 
@@ -46,8 +47,8 @@ class SoftmaxModel:
         that is to be predicted must have the same in the same order. As in scikit-learn, it is a warning if only one
         of the two has names.
     temperature : float, default 1.0
-        What logits are divided by before probabilities are made of them: see `fs.temperature`. No prediction, and not
-        the hash of the weights, depends on it.
+        What logits are divided by before probabilities are made of them: see `fs.temperature`. `predict` and the hash
+        of the weights do not depend on it.
 
     Raises
     ------
@@ -64,7 +65,7 @@ class SoftmaxModel:
     """
 
     feature_names: Names | None = None  # also of what was pickled when there were none
-    temperature: float = 1.0
+    _temperature: float = 1.0
 
     def __init__(
         self,
@@ -99,9 +100,18 @@ class SoftmaxModel:
             if len(names) != self.coef.shape[1] or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"feature_names must be {self.coef.shape[1]} strings, got {feature_names!r}")
             self.feature_names = as_names(names)
-        if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be a positive number, got {temperature!r}")
-        self.temperature = float(temperature)
+        self.temperature = temperature
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if isinstance(value, bool) or not isinstance(value, Real) or not COLDEST <= value <= 1 / COLDEST:
+            raise ValueError(f"temperature must be a positive number, from 1e-30 to 1e30, got {value!r}")
+        self._temperature = float(value)
 
     def __repr__(self) -> str:
         c, m = self.coef.shape
@@ -183,8 +193,26 @@ class SoftmaxModel:
         UserWarning
             If only one of X and the model has names of features.
         """
-        objective, T = self._objective(X, check), self.coef.dtype.type(self.temperature)
-        return objective.predict_proba(self.coef / T, self.intercept / T)
+        objective = self._objective(X, check)
+        return objective.predict_proba(*self.tempered(objective.dtype))
+
+    def tempered(self, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Weights whose softmax has the temperature in it.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the computation: where they are divided, it is in this or their own, whichever is wider.
+
+        Returns
+        -------
+        coef : ndarray of shape (c, m)
+        intercept : ndarray of shape (c,)
+        """
+        if self.temperature == 1:
+            return self.coef, self.intercept
+        wide = np.result_type(dtype, self.coef.dtype)
+        return self.coef.astype(wide) / self.temperature, self.intercept.astype(wide) / self.temperature
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The accuracy: the share of rows, by weight, whose class is predicted.
@@ -237,9 +265,9 @@ class SoftmaxModel:
 
         Notes
         -----
-        Of opset 13 and IR version 8, which runtimes have read since 2020. Labels are 64-bit integers, floats, booleans
-        or strings, as `classes` are; probabilities are one tensor, no list of maps. The temperature is in the graph.
-        Estimators have `to_model().to_onnx(path)`.
+        Of opset 13 and IR version 7, as of ONNX 1.8 of 2020, which later runtimes read. Labels are 64-bit integers,
+        floats, booleans or strings, as `classes` are; probabilities are one tensor, no list of maps. The temperature is
+        in the graph. Estimators have `to_model().to_onnx(path)`.
 
         Examples
         --------
@@ -320,7 +348,9 @@ class SoftmaxModel:
         Raises
         ------
         ModelFileError
-            If the file is larger, damaged, or has no such layer.
+            If the file is larger, damaged, or has no such layer of floats.
+        ValueError
+            If `classes` are not as many as the layer has outputs, or these are fewer than 2.
         OSError
             If there is no such file, or it cannot be read.
         """
@@ -328,9 +358,9 @@ class SoftmaxModel:
 
         try:
             weight, bias = linear.read(path, prefix, float(max_bytes))
-            return cls(weight, bias, classes)
         except files.FileError as error:
             raise ModelFileError(str(error)) from error
+        return cls(weight, bias, classes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, under a temporary name that is renamed: the old file or the new one.

@@ -249,9 +249,21 @@ def test_a_temperature(model, tmp_path):
     again = fs.SoftmaxModel.load(tmp_path / "warm")
     assert again.temperature == 2.5
     np.testing.assert_array_equal(again.predict_proba(X), warm.predict_proba(X))
-    for bad in (0, -1.0, np.inf, np.nan, True, "1"):
+    for bad in (0, -1.0, np.inf, np.nan, True, "1", 10**400, 1e-46):
         with pytest.raises(ValueError, match="temperature must be a positive number"):
             fs.SoftmaxModel(model.coef, model.intercept, temperature=bad)
+        with pytest.raises(ValueError, match="temperature must be a positive number"):
+            warm.temperature = bad
+    assert warm.temperature == 2.5
+    warm.temperature = np.float32(0.5)
+    warm.save(tmp_path / "warm")
+    assert fs.SoftmaxModel.load(tmp_path / "warm").temperature == 0.5
+    half = fs.SoftmaxModel(model.coef.astype("f"), model.intercept.astype("f"), temperature=1 / 3)
+    logits = X @ half.coef.T.astype(float) + half.intercept
+    np.testing.assert_allclose(half.predict_proba(X), fs.softmax(logits * 3), rtol=1e-12)  # no precision is lost
+    old = pickle.loads(pickle.dumps(model))
+    del old.__dict__["_temperature"]
+    assert old.temperature == 1.0
     arrays = {"coef": model.coef, "intercept": model.intercept}
     facts = {"classes": {"dtype": "<i8", "values": list(range(len(model.coef)))}, "settings": {}, "temperature": -1}
     files.save(tmp_path / "bad", "fastsoftmax.SoftmaxModel", "1", arrays, facts)

@@ -51,7 +51,8 @@ class Tally:
             return
         targets = as_targets(codes, design.n, len(classes), np.float32)
         with threads.serially():  # the parallel twin takes 0.6 s to compile, the whole pass 0.01
-            loss, best = SoftmaxObjective(Examples(design, targets)).evaluate(model.coef, model.intercept)
+            objective = SoftmaxObjective(Examples(design, targets))
+            loss, best = objective.evaluate(*model.tempered(objective.dtype))
         self.loss, self.rows = self.loss + loss, self.rows + len(codes)
         both = np.concatenate([self.pairs, codes * len(classes) + best])
         weights = np.concatenate([self.counts, np.ones(len(codes), np.int64)])

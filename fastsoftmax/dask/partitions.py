@@ -68,9 +68,7 @@ def checked(
     if classes is None:
         as_objects = any(look.objects for look in looks)
     else:
-        classes = np.unique(np.asarray(classes))
-        as_objects = classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes)
-        classes = classes.astype(str) if as_objects else classes
+        classes, as_objects = _named(classes)
     known, totals, found = _classes(looks, classes)
     shares, dtype = _class_weights(class_weight, known, totals, found), np.float64 if double else first.dtype
     bundles = jobs.each(tasks.prepare, bundles, tasks.How(known, shares, smoothing, dtype))
@@ -81,6 +79,19 @@ def checked(
     if together is None:
         raise ValueError("there is nothing to fit: all weights are 0")
     return Checked(*together, known.astype(object) if as_objects else known)
+
+
+def _named(classes: Any) -> tuple[Array, bool]:
+    """Classes that were given, sorted, and whether they are strings that came as objects."""
+    found = np.asarray(classes)
+    if found.ndim != 1:
+        raise ValueError(f"classes must be of shape (c,), got {found.shape}")
+    texts = [isinstance(label, str) for label in classes]
+    if any(texts) != all(texts):
+        raise TypeError(f"classes must be all numbers or all strings, got {found.tolist()[:5]}")
+    if found.dtype.kind != "O":
+        return np.unique(found), False
+    return np.unique(np.array(found.tolist())), all(texts)
 
 
 def _bundled(jobs: Tasks, raw: list[Any], together: bool) -> tuple[list[Any], list[list[int]]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax import files
 
+KINDS = ("F64", "F32", "F16", "BF16")
 Array = NDArray[Any]
 
 
@@ -37,8 +38,10 @@ def read(path: str | os.PathLike[str], prefix: str, max_bytes: float) -> tuple[A
                     f"{path}: there is no {prefix}weight, but {', '.join(sorted(names)[:8]) or 'nothing'}: name the "
                     "prefix of the layer, as prefix='head.'"
                 )
-            weight = _floats(file, f"{prefix}weight")
-            bias = _floats(file, f"{prefix}bias") if f"{prefix}bias" in names else np.zeros(len(weight), weight.dtype)
+            weight = _floats(path, file, f"{prefix}weight")
+            bias = np.zeros(weight.shape[:1], weight.dtype)
+            if f"{prefix}bias" in names:
+                bias = _floats(path, file, f"{prefix}bias")
     except SafetensorError as error:
         raise files.FileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
@@ -48,9 +51,12 @@ def read(path: str | os.PathLike[str], prefix: str, max_bytes: float) -> tuple[A
     return weight, bias.astype(weight.dtype)
 
 
-def _floats(file: Any, name: str) -> Array:
+def _floats(path: Any, file: Any, name: str) -> Array:
     """A tensor; of half precision in float32, which bfloat16 is the upper half of."""
-    if file.get_slice(name).get_dtype() == "BF16":
+    kind = str(file.get_slice(name).get_dtype())
+    if kind not in KINDS:
+        raise files.FileError(f"{path}: {name} is of {kind}, where one of {', '.join(KINDS)} is expected")
+    if kind == "BF16":
         try:
             import ml_dtypes  # noqa: F401  # by which safetensors hands it over
         except ImportError as error:

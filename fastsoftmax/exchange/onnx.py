@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 
 from fastsoftmax import files
 
-OPSET, IR = (
-    13,
-    8,
-)  # Softmax over one axis, as it is here, since opset 13 of December 2020; runtimes since then read both
+OPSET, IR = 13, 7  # of ONNX 1.8, November 2020, the first whose Softmax is over one axis; later ones read both
 INPUTS = ("float32", "float64", "float16", "uint8", "int8")
 MOST = (2 << 30) - (1 << 20)  # bytes of a protocol buffer, less room for what is around the weights
 Array = NDArray[Any]

@@ -11,8 +11,11 @@ from fastsoftmax.data.gate import as_array
 from fastsoftmax.data.targets import as_labels, as_targets, as_weight
 from fastsoftmax.functional.checks import as_logits
 from fastsoftmax.functional.cross_entropy import cross_entropy_gradient
+from fastsoftmax.kernels.math import ordered_sum
 
 WIDEST = 10.0  # of log T, up and down, as in scikit-learn
+BOUNDS = (math.exp(-WIDEST), math.exp(WIDEST))
+LARGEST = 1e150  # of a logit, whose products stay finite
 BLOCK = 1 << 22  # logits at a time
 SUM_TOLERANCE = 1e-3  # of rows of probabilities, as of targets
 NORMS, STRATEGIES = ("l1", "l2", "max"), ("uniform", "quantile")
@@ -44,9 +47,9 @@ def temperature(Z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None =
 
     Notes
     -----
-    The cross-entropy is convex in 1 / T. Its derivative there, sum_i s_i (p_i - y_i)' z_i in float64, changes its sign
-    within 1e-12 of what is returned, in log T: it is the optimum, and no labels but those of y were looked at (Guo et
-    al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
+    The cross-entropy is convex in 1 / T, and its derivative there, sum_i s_i (p_i - y_i)' z_i in float64, changes its
+    sign at what is returned, to ten digits: it is the optimum (Guo et al. 2017, "On Calibration of Modern Neural
+    Networks", section 4.2).
 
     Examples
     --------
@@ -67,9 +70,13 @@ def temperature(Z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None =
     targets = as_targets(y, n, c, np.float64, sample_weight=sample_weight)
     if not targets.total > 0:
         raise ValueError("there is nothing to calibrate by: Z has no rows, or all weights are 0")
-    if np.isnan(logits).any() or np.isposinf(logits).any() or np.isneginf(logits.max(1)).any():
-        raise ValueError("Z must be finite, or -inf for some classes of a row")
+    out = np.isneginf(logits)
+    if not float(np.abs(np.where(out, 0, logits)).max()) <= LARGEST or out.all(1).any():
+        raise ValueError("Z must be finite, and at most 1e150, or -inf for some classes of a row")
     labels, soft, weight, _ = targets.kernel
+    lost = out[np.arange(n), labels] if len(labels) else (out & (soft.reshape(-1, c) > 0)).any(1)
+    if lost.any():
+        raise ValueError(f"Z rules out what is true: it is -inf for the class of row {int(np.argmax(lost))}")
 
     def blocks() -> Iterator[tuple[Floats, Any, Any]]:
         step = max(1, BLOCK // c)
@@ -84,22 +91,25 @@ def temperature(Z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None =
         sums = []
         for block, own, weights in blocks():
             _, residual = cross_entropy_gradient(beta * block, own, sample_weight=weights, reduction="sum")
-            sums.append(float(np.vdot(residual, np.where(np.isneginf(block), 0.0, block))))
+            residual *= np.where(np.isneginf(block), 0.0, block)
+            sums.append(ordered_sum(residual.reshape(-1)))
         return math.fsum(sums)
 
-    return 1 / inverse_temperature(slope)
+    return best_temperature(slope)
 
 
-def inverse_temperature(slope: Callable[[float], float]) -> float:
-    """Where a slope that rises is 0, between e^-10 and e^10; 1 where it is 0 everywhere."""
+def best_temperature(slope: Callable[[float], float]) -> float:
+    """T to ten digits, 1 / T where a slope that rises is 0; one of `BOUNDS` where it is not, 1 where it always is."""
     from scipy.optimize import brentq
 
-    low, high = slope(math.exp(-WIDEST)), slope(math.exp(WIDEST))
+    lowest, highest = BOUNDS
+    low, high = slope(lowest), slope(highest)
     if low == high == 0:
         return 1.0
     if low >= 0 or high <= 0:
-        return math.exp(-WIDEST if low >= 0 else WIDEST)
-    return math.exp(brentq(lambda log_beta: slope(math.exp(log_beta)), -WIDEST, WIDEST, xtol=1e-13, rtol=1e-15))
+        return highest if low >= 0 else lowest
+    log_beta = brentq(lambda log_beta: slope(math.exp(log_beta)), -WIDEST, WIDEST, xtol=1e-13, rtol=1e-15)
+    return float(f"{math.exp(-log_beta):.9e}")
 
 
 class Bins(NamedTuple):
@@ -142,8 +152,10 @@ class Said(NamedTuple):
         if array.dtype.kind not in "fiub":
             raise TypeError(f"P must hold probabilities, got dtype {array.dtype}")
         array = array.astype(np.float64)
-        if array.ndim == 1:
-            array = np.stack([1 - array, array], 1)
+        if array.ndim == 1 and (not len(array) or (array.min() >= 0 and array.max() <= 1 + SUM_TOLERANCE)):
+            array = np.stack([np.maximum(1 - array, 0), array], 1)
+        elif array.ndim == 1:
+            raise ValueError("P must hold probabilities from 0 to 1: fs.softmax makes them of logits")
         if array.ndim != 2 or array.shape[1] < 2:
             raise ValueError(f"P must be of shape (n, c) with 2 classes or more, or (n,), got {array.shape}")
         n, c = array.shape
@@ -281,7 +293,7 @@ def brier_score(
     >>> fs.brier_score([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], [0, 2])
     0.25
     """
-    if not isinstance(scale_by_half, bool) and scale_by_half != "auto":
+    if not isinstance(scale_by_half, (bool, np.bool_)) and scale_by_half != "auto":
         raise ValueError(f'scale_by_half must be True, False or "auto", got {scale_by_half!r}')
     said = Said.of(P, y, sample_weight)
     n, c = said.P.shape

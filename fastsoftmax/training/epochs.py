@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.data.feature_names import Names
-from fastsoftmax.functional.calibration import inverse_temperature
+from fastsoftmax.functional.calibration import BOUNDS, best_temperature
 from fastsoftmax.kernels import updates
+from fastsoftmax.kernels.math import ordered_sum
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.objective.base import Objective
 from fastsoftmax.training.checkpoint import Checkpoint, State
@@ -120,7 +121,10 @@ class Run:
         trainer.stopped = self.stopped
         model: SoftmaxModel = trainer.model
         if trainer.calibrate and self.held is not None:
-            model.temperature = _temperature(model, self.held.objective.mapped(1.0))
+            try:
+                model.temperature = _temperature(model, self.held.objective.mapped(1.0))
+            except KeyboardInterrupt:
+                logger.warning("interrupted while the temperature was chosen: it stays 1")
         return model
 
     def advance(self, show: Callable[[Record], None]) -> None:
@@ -189,15 +193,22 @@ class Run:
 
 
 def _temperature(model: SoftmaxModel, objective: Objective) -> float:
-    """The best one on the rows of an objective over raw features."""
+    """The best one on the rows of an objective over raw features, or 1 where they know of none."""
     coef = np.asfortranarray(model.coef) if objective.by_feature else model.coef
 
     def slope(beta: float) -> float:
         b, out = coef.dtype.type(beta), (np.zeros_like(coef, np.float64), np.zeros(len(coef)))
         _, G, g = objective.loss_gradient(b * coef, b * model.intercept, 1.0, out)
-        return float((G * coef).sum() + g @ model.intercept)
+        return float(ordered_sum((G * coef).ravel()) + ordered_sum(g * model.intercept))
 
-    return 1 / inverse_temperature(slope)
+    T = best_temperature(slope)
+    if T in BOUNDS:
+        logger.warning(
+            "the validation rows are all right, or too few or wrong to choose a temperature by: it stays 1; more of "
+            "them, by validation= or validation_fraction=, would tell"
+        )
+        return 1.0
+    return T
 
 
 class _Bar:

@@ -70,7 +70,8 @@ class Trainer:
     validation_fraction : float, default 0.1
         Of the rows, held out for early stopping or calibration where `fit` is given no validation set.
     calibrate : bool, default False
-        Choose the model's temperature on the validation rows, after the last epoch: see `fs.temperature`.
+        Choose the model's temperature on the validation rows, after the last epoch: see `fs.temperature`. Where these
+        are all right, or tell of none, it stays 1, with a warning: of few rows that is common.
     dtype : {float32, float64}, optional
         Of the computation; by default float64 for X in float64, else float32.
     progress : bool, optional
@@ -120,6 +121,8 @@ class Trainer:
     >>> model.predict([[0.5], [2.5]]).tolist()
     ['low', 'high']
     """
+
+    calibrate: bool = False  # also of what was pickled when there was none
 
     def __init__(
         self,
@@ -274,6 +277,11 @@ class Trainer:
         rows, stream = source.rows, np.random.PCG64(self.seed)
         if resume is not None:
             stream.state = resume.stream
+        if held is None and self.calibrate and resume is not None:
+            raise ValueError(
+                "calibrate=True needs validation= where a fit goes on from another: rows that are held out now were "
+                "trained on then"
+            )
         if held is None and (self.early_stopping or self.calibrate):
             rows, held = self._split(source, rows, stream)
         if len(rows) == 0:

@@ -98,6 +98,11 @@ def test_train_options(capsys, folder, tmp_path):
     assert out.split() == [str(k) for k in y_test]
     code, out, _ = run(capsys, "predict", path, folder / "t10k-images-idx3-ubyte.gz", "--proba")
     np.testing.assert_allclose(np.loadtxt(out.splitlines()), twin.predict_proba(X_test), atol=1e-6)
+    twin.temperature = 2.5
+    twin.save(path)
+    code, out, _ = run(capsys, "evaluate", path, "--data", folder, "--json")
+    loss = -np.log(twin.predict_proba(X_test)[np.arange(len(y_test)), y_test]).mean()
+    assert json.loads(out)["test_loss"] == pytest.approx(loss, rel=1e-5)
 
 
 def test_quiet(capsys, folder):

@@ -280,6 +280,14 @@ def test_classes_that_are_named(client, data):
         model.partial_fit(collection(X), collection(soft))
     model.partial_fit(collection(X), collection(text.astype(object)))
     assert model.classes_.dtype == text.dtype  # as it was
+    numbers = DaskSoftmaxSGDClassifier(client=client, **FEW)
+    numbers.fit(collection(X), collection(y), classes=np.array([0, 1, 2], object))
+    assert numbers.classes_.dtype == np.int64
+    assert numbers.score(collection(X), collection(y)) > 0.5
+    with pytest.raises(TypeError, match="classes must be all numbers or all strings"):
+        numbers.fit(collection(X), collection(y), classes=[0, "1", 2])
+    with pytest.raises(ValueError, match=r"classes must be of shape \(c,\)"):
+        numbers.fit(collection(X), collection(y), classes=[[0, 1, 2]])
     named = np.array(["a", "b", "c", "d"], object)
     found = DaskSoftmaxSGDClassifier(client=client, **FEW).fit(collection(X), collection(text), classes=named)
     assert found.classes_.dtype == object

@@ -48,6 +48,17 @@ def test_as_torch_computes_it(tmp_path, rng):
     layer.load_state_dict(load(tmp_path / "again"))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "bool", "uint8", ml_dtypes.float8_e4m3fn])
+def test_tensors_that_are_no_weights(tmp_path, dtype):
+    """Quantised ones have scales of their own."""
+    save_file({"weight": np.ones((3, 2)).astype(dtype)}, tmp_path / "state")
+    with pytest.raises(ModelFileError, match=r"weight is of [A-Z0-9_]+, where one of F64, F32, F16, BF16 is expected"):
+        fs.SoftmaxModel.from_linear(tmp_path / "state")
+    save_file({"weight": np.array(1.0)}, tmp_path / "state")
+    with pytest.raises(ModelFileError, match=r"weight must be of shape \(c, m\)"):
+        fs.SoftmaxModel.from_linear(tmp_path / "state")
+
+
 def test_what_is_refused(tmp_path):
     save_file({"weight": np.zeros((3, 2)), "bias": np.zeros(2)}, tmp_path / "wrong")
     with pytest.raises(

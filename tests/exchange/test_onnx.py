@@ -89,7 +89,7 @@ def test_the_temperature_and_the_facts(tmp_path, rng):
     facts = {entry.key: entry.value for entry in graph.metadata_props}
     assert facts == {"sha256": model.sha256(), "feature_names": json.dumps(list("wxyz"))}
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 13)]
-    assert (graph.ir_version, graph.producer_name) == (8, "fastsoftmax")
+    assert (graph.ir_version, graph.producer_name) == (7, "fastsoftmax")
 
 
 def test_of_equals_the_first(tmp_path):

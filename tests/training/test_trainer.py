@@ -505,3 +505,27 @@ def test_calibration_changes_no_weight_and_is_a_setting(rng, tmp_path):
         fs.Trainer(3).fit(X, y, validation=(X, y), checkpoint=tmp_path / "warm")
     with pytest.raises(ValueError, match="calibrate must be True or False"):
         fs.Trainer(calibrate=0.1)
+
+
+def test_calibration_that_knows_of_no_temperature(rng, caplog, monkeypatch):
+    X, y = np.eye(4).repeat(20, 0), np.arange(4).repeat(20)
+    with caplog.at_level("WARNING"):
+        model = fs.Trainer(30, learning_rate=1.0, calibrate=True).fit(X, y)
+    assert model.temperature == 1
+    assert "it stays 1" in caplog.text
+    trainer = fs.Trainer(2, calibrate=True)
+    trainer.fit(X, y)
+    with pytest.raises(ValueError, match="calibrate=True needs validation="):
+        fs.Trainer(1, calibrate=True).fit(X, y, resume=trainer.progressed)
+    fs.Trainer(1, calibrate=True).fit(X, y, resume=trainer.progressed, validation=(X, y))
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastsoftmax.training.epochs._temperature", interrupted)
+    with caplog.at_level("WARNING"):
+        assert fs.Trainer(2, calibrate=True).fit(X, y).temperature == 1
+    assert "interrupted while the temperature was chosen" in caplog.text
+    old = fs.Trainer(1)
+    del old.__dict__["calibrate"]
+    old.fit(X, y)
