@@ -24,6 +24,7 @@ from fastsoftmax.training.epochs import Callback, Progress, Record, Run
 from fastsoftmax.training.schedules import SCHEDULES, Schedule, learning_rates
 from fastsoftmax.training.source import Source, Validation, shuffled, validation_of
 from fastsoftmax.training.sources import SHUFFLE_BYTES, source_of
+from fastsoftmax.training.summary import html_of, text_of
 
 __all__ = ["Progress", "Record", "Trainer"]
 Array = NDArray[Any]
@@ -165,6 +166,13 @@ class Trainer:
         self.stopped = ""
         self.model: SoftmaxModel | None = None
         self.progressed: Progress | None = None
+
+    def __repr__(self) -> str:
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        """In notebooks: its settings, and how far it came."""
+        return html_of(self, self.history, self.stopped)
 
     def _check(self) -> None:
         for name in ("epochs", "batch_size", "accumulate_steps", "patience", "shuffle_bytes"):
