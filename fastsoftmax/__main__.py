@@ -1,7 +1,5 @@
 """`python -m fastsoftmax`"""
 
-import sys
+from fastsoftmax.cli import entry
 
-from fastsoftmax.cli import main
-
-sys.exit(main())
+entry()

@@ -4,6 +4,7 @@ What a command needs is imported when it runs: `--help` needs no Numba.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
@@ -12,7 +13,8 @@ from typing import Any
 
 from fastsoftmax.cli import evaluation, fitting, house, training
 
-__all__ = ["main", "parser"]
+__all__ = ["entry", "main", "parser"]
+INTERRUPTED = 130
 DATA = """
 DATA is a file or a folder of files, of one kind:
   .csv, .tsv              text with a line of names, also .gz
@@ -143,10 +145,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(args.run(args))
     except KeyboardInterrupt:
         print("fastsoftmax: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # as by `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         print(f"fastsoftmax: error: {error}", file=sys.stderr)
         return 2
+
+
+def entry() -> None:
+    """`main`, as a process.
+
+    One that was interrupted ends at once: Python would take down libraries in which threads are still reading, which
+    ended one of hundreds of such processes by SIGSEGV.
+    """
+    code = main()
+    if code == INTERRUPTED:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
