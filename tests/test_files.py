@@ -117,7 +117,7 @@ def test_nothing_is_pickled(rng):
 
     import fastsoftmax
 
-    safe = re.compile(r"np\.(load|save)\([^\n]*allow_pickle=False\)")
+    safe = re.compile(r"np\.(load|save)\([^\n]*allow_pickle=False\)|from joblib import cpu_count\n")
     found = {
         path.name
         for path in Path(fastsoftmax.__file__).parent.rglob("*.py")
@@ -126,9 +126,7 @@ def test_nothing_is_pickled(rng):
             for word in (
                 "pickle.",
                 "import pickle",
-                "joblib.",
-                "joblib import load",
-                "joblib import dump",
+                "joblib",
                 "np.load(",
                 "allow_pickle",
             )

@@ -157,8 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """`main`, as a process.
 
-    One that was interrupted ends at once: Python would take down libraries in which threads are still reading, which
-    ended one of hundreds of such processes by SIGSEGV.
+    One that was interrupted ends at once: else Python takes down libraries in which threads may still be reading. One
+    such process was seen to end by SIGSEGV.
     """
     code = main()
     if code == INTERRUPTED:

@@ -91,7 +91,7 @@ def granted() -> int:
 
 
 def _has_quota() -> bool:
-    """Whether a container has one; what it is, joblib knows, which takes 60 ms to import."""
+    """Whether a container has one: a look, for what reads it takes 60 ms to import."""
     for path in QUOTAS:
         with contextlib.suppress(OSError), open(path) as file:
             if not file.read(4).startswith(("max", "-1")):

@@ -145,7 +145,7 @@ class Fit:
 
         def report(iteration: int, value: float, size: float, gap: Callable[[], float]) -> None:
             now = {"iteration": len(self.history), "objective": value, "gap": math.nan, "gradient": size}
-            if logger.isEnabledFor(logging.INFO):  # for a gap takes as long as a tenth of an iteration, or more
+            if logger.isEnabledFor(logging.INFO):  # it takes time, and is not needed to go on
                 now["gap"] = gap()
                 text = "iteration %d: F %.9g, gap %.3g, largest gradient entry or decrement %.3g"
                 logger.info(text, iteration, value, now["gap"], size)
