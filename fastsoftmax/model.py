@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -23,6 +23,7 @@ from fastsoftmax.objective.softmax import SoftmaxObjective
 
 FORMAT, VERSION = "fastsoftmax.SoftmaxModel", "1"
 COLDEST = 1e-30
+TIMES = {"seconds", "examples_per_second"}
 CHECKED = 1 << 16  # entries of X at a time, while they are in cache
 
 
@@ -424,6 +425,15 @@ class SoftmaxModel:
             raise ModelFileError(str(error)) from error
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path}: a damaged model: {error}") from error
+
+
+def without_times(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a model keeps of how it was trained: no times, which differ from run to run, and no nan."""
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return [{name: plain(value) for name, value in record.items() if name not in TIMES} for record in history]
 
 
 def _refuse_not_finite(design: Design) -> None:

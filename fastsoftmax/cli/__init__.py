@@ -1,20 +1,20 @@
-"""The command line: `fastsoftmax fit`, `train`, `evaluate`, `predict`, `info`, `warmup`, `cache`. Nothing below prints.
+"""The command line: `fastsoftmax fit`, `train`, `evaluate`, `predict`, `report`, `info`, `warmup`, `cache`.
+
+Nothing below prints.
 
 What a command needs is imported when it runs: `--help` needs no Numba.
 """
 
 import argparse
-import contextlib
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastsoftmax.cli import evaluation, fitting, house, training
+from fastsoftmax.cli import evaluation, fitting, house, interrupts, page, training
 
 __all__ = ["entry", "main", "parser"]
-INTERRUPTED = 130
 DATA = """
 DATA is a file or a folder of files, of one kind:
   .csv, .tsv              text with a line of names, also .gz
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     _train(command("train", training.train, "Train by mini-batch descent, and test: MNIST by default.", DATA))
     _evaluate(command("evaluate", evaluation.evaluate, "Test a saved model.", DATA))
     _predict(command("predict", evaluation.predict, "Print the class of each row, one a line.", DATA))
+    _report(command("report", page.report, "Write a page of HTML about a saved model, with a canvas to draw on.", DATA))
     command("info", house.info, "Print versions, CPU, threads, threading layer and cache folder.")
     _warmup(command("warmup", house.warmup, "Compile ahead of time what trainers and estimators call."))
     five = command("cache", house.cache, "Print where compiled kernels are kept, and how many.")
@@ -117,6 +118,15 @@ def _predict(made: argparse.ArgumentParser) -> None:
     made.add_argument("--out", metavar="FILE", help="write there, when all are right (default: print as they come)")
 
 
+def _report(made: argparse.ArgumentParser) -> None:
+    made.add_argument("model", metavar="MODEL", help="file that fit --save or train --save wrote")
+    made.add_argument("--data", metavar="DATA", help="to measure it on; see below (default: MNIST itself, of digits)")
+    _data(made)
+    made.add_argument("--image", metavar="HxW", help="shape of the images that rows are, or no (default: if square)")
+    made.add_argument("--title", help="of the page")
+    made.add_argument("-o", "--out", metavar="FILE", default="report.html", help="default: %(default)s")
+
+
 def _warmup(made: argparse.ArgumentParser) -> None:
     from fastsoftmax.defaults import DTYPES, EVERY_DTYPE
 
@@ -145,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(args.run(args))
     except KeyboardInterrupt:
         print("fastsoftmax: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return interrupts.CODE
     except BrokenPipeError:  # as by `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -155,15 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """`main`, as a process.
-
-    One that was interrupted ends at once: else Python takes down libraries in which threads may still be reading. One
-    such process was seen to end by SIGSEGV.
-    """
+    """`main`, as a process."""
+    interrupts.own()
     code = main()
-    if code == INTERRUPTED:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if code == interrupts.CODE:
+        interrupts.leave()
     sys.exit(code)

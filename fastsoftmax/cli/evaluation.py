@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from fastsoftmax.cli.data import Wanted, read
-from fastsoftmax.cli.report import finite, print_json, print_report, tested
+from fastsoftmax.cli.report import print_json, print_report
 
 ENTRIES = 1 << 12  # that are written at once
 
 
 def evaluate(args: argparse.Namespace) -> int:
     from fastsoftmax.model import SoftmaxModel
+    from fastsoftmax.tally import tested
 
     model = SoftmaxModel.load(args.model)
     data = read(args.data, Wanted.by(model, args, True))
@@ -34,6 +35,7 @@ def _pieces(rows: Any, line: Callable[[Any], str]) -> Iterator[str]:
 def predict(args: argparse.Namespace) -> int:
     from fastsoftmax.files import replace_with
     from fastsoftmax.model import SoftmaxModel
+    from fastsoftmax.tally import finite
 
     if args.json and args.out is None:
         raise ValueError("--json says how many rows went to a file: give --out FILE too")

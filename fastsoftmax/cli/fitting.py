@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from fastsoftmax.cli.data import Data, Wanted, read
-from fastsoftmax.cli.report import Progress, peak_memory, print_json, print_report, rows_of, tested
+from fastsoftmax.cli.report import Progress, peak_memory, print_json, print_report, rows_of
 
 PIXELS = 1 / 255
 
@@ -40,6 +40,7 @@ def _estimator(args: argparse.Namespace, data: Data) -> Any:
 def fit(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     from fastsoftmax.files import check_folder
+    from fastsoftmax.tally import tested
 
     for path in (args.save, args.checkpoint):
         if path:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fastsoftmax.cli import interrupts
 from fastsoftmax.cli.data import Data, Wanted, read
-from fastsoftmax.cli.report import START, print_json, print_report, rows_of, tested
+from fastsoftmax.cli.report import START, print_json, print_report, rows_of
 
 PIXELS = 1 / 255
 
@@ -42,6 +43,7 @@ def _compile(trainer: Any, data: Data) -> None:
     import numpy as np
 
     from fastsoftmax.data.parts import Parts
+    from fastsoftmax.tally import tested
     from fastsoftmax.training.trainer import Trainer
 
     X, y, _ = data.parts.listed()[0].read(True)
@@ -76,20 +78,22 @@ def _print_training(result: dict[str, Any]) -> None:
 
 def train(args: argparse.Namespace) -> int:
     wanted = Wanted(args.label, args.features)
-    loading = Background(lambda: read(args.data, wanted))
-    from fastsoftmax.files import check_folder
-    from fastsoftmax.training.trainer import Trainer
+    with interrupts.at_once():
+        loading = Background(lambda: read(args.data, wanted))
+        from fastsoftmax.files import check_folder
+        from fastsoftmax.tally import tested
+        from fastsoftmax.training.trainer import Trainer
 
-    for path in (args.save, args.checkpoint):
-        if path:
-            check_folder(path)  # now, not after the training
-    trainer = Trainer(
-        args.epochs, args.batch_size, args.optimizer, args.lr, args.schedule, l2=args.l2, momentum=args.momentum,
-        scale=PIXELS if args.scale is None else args.scale, seed=args.seed, progress=False,
-    )  # fmt: skip
-    imported = time.perf_counter()
-    data: Data = loading.result()
-    loaded = time.perf_counter()
+        for path in (args.save, args.checkpoint):
+            if path:
+                check_folder(path)  # now, not after the training
+        trainer = Trainer(
+            args.epochs, args.batch_size, args.optimizer, args.lr, args.schedule, l2=args.l2, momentum=args.momentum,
+            scale=PIXELS if args.scale is None else args.scale, seed=args.seed, progress=False,
+        )  # fmt: skip
+        imported = time.perf_counter()
+        data: Data = loading.result()
+        loaded = time.perf_counter()
     rows = rows_of(data, args)
     test = data.test if args.test is None else read(args.test, wanted.of_test(rows, data)).parts
     if data.images:

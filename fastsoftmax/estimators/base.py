@@ -26,7 +26,7 @@ from fastsoftmax.estimators.rows import (
     score,
 )
 from fastsoftmax.functional.softmax import log_softmax, softmax
-from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.model import SoftmaxModel, without_times
 from fastsoftmax.objective.softmax import SoftmaxObjective
 
 logger = logging.getLogger("fastsoftmax")
@@ -282,11 +282,15 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         if len(self.classes_) == 2:
             coef, intercept = np.concatenate([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
         plain = (bool, int, float, str, type(None))
-        settings = {name: value for name, value in self.get_params(deep=False).items() if isinstance(value, plain)}
+        settings: dict[str, Any] = {
+            name: value for name, value in self.get_params(deep=False).items() if isinstance(value, plain)
+        }
         classes = self.classes_
         if classes.dtype == object and all(isinstance(label, str) for label in classes):
             classes = classes.astype(str)
         settings["estimator"], names = type(self).__name__, getattr(self, "feature_names_in_", None)
+        if hasattr(self, "history_"):
+            settings["history"] = without_times(self.history_)
         return SoftmaxModel(coef, intercept, classes, settings, names)
 
 

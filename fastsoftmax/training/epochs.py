@@ -14,7 +14,7 @@ from fastsoftmax.data.feature_names import Names
 from fastsoftmax.functional.calibration import BOUNDS, best_temperature
 from fastsoftmax.kernels import updates
 from fastsoftmax.kernels.math import ordered_sum
-from fastsoftmax.model import SoftmaxModel
+from fastsoftmax.model import SoftmaxModel, without_times
 from fastsoftmax.objective.base import Objective
 from fastsoftmax.training.checkpoint import Checkpoint, State
 from fastsoftmax.training.descent import Descent, Settings
@@ -120,6 +120,7 @@ class Run:
                     self.keep()
         trainer.stopped = self.stopped
         model: SoftmaxModel = trainer.model
+        model.settings["history"] = without_times(self.history)
         if trainer.calibrate and self.held is not None:
             try:
                 model.temperature = _temperature(model, self.held.objective.mapped(1.0))
