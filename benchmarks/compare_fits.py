@@ -1,4 +1,4 @@
-"""Fits to the optimum, against scikit-learn: one process, taking turns, warm; prints the README's table.
+"""Fits to the optimum, against scikit-learn: one process, taking turns, warm; prints the table of docs/benchmarks.md.
 
 Run: python -m pip install '.[peers,embeddings]' && python benchmarks/compare_fits.py [mnist] [probe] [text] [l1] [cv]
 [small] [embeddings] [path45] [bigrams] [counts] [mteb] [intelex]

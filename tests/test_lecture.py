@@ -1,4 +1,4 @@
-"""The lecture on softmax regression, line by line; the README's table says which test holds which statement."""
+"""The lecture on softmax regression, line by line; docs/explanation/lecture.md says which test holds which statement."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,6 @@
 """Fits to the optimum: the problems of compare.py, timed and counted over commits."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,18 @@ class Mnist:
     timeout = 600
 
     def setup_cache(self) -> Any:
-        return mnist_float()
+        """The data, and all fits of it, whose iterations and gaps are tracked: kernels are compiled then, too."""
+        data = mnist_float()
+        return data, {at: SoftmaxRegression(C=at[0], tol=at[1]).fit(*data) for at in itertools.product(*self.params)}
 
-    def setup(self, data: Any, C: float, tol: float) -> None:
-        self.model = SoftmaxRegression(C=C, tol=tol).fit(*data)
+    def time_fit(self, known: Any, C: float, tol: float) -> None:
+        SoftmaxRegression(C=C, tol=tol).fit(*known[0])
 
-    def time_fit(self, data: Any, C: float, tol: float) -> None:
-        self.model.fit(*data)
+    def track_iterations(self, known: Any, C: float, tol: float) -> int:
+        return int(known[1][C, tol].n_iter_[0])
 
-    def track_iterations(self, data: Any, C: float, tol: float) -> int:
-        return int(self.model.n_iter_[0])
-
-    def track_duality_gap(self, data: Any, C: float, tol: float) -> float:
-        return float(self.model.duality_gap_)
+    def track_duality_gap(self, known: Any, C: float, tol: float) -> float:
+        return float(known[1][C, tol].duality_gap_)
 
 
 class Others:

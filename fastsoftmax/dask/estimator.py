@@ -84,6 +84,13 @@ class OnCluster(SoftmaxClassifier):
         Returns
         -------
         dask array of shape (n,)
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has another number of features, or other names of them; when computed, if it has NaN or infinities.
         """
         return lazily(self, X, "predict") if is_collection(X) else super().predict(X)
 
@@ -99,6 +106,13 @@ class OnCluster(SoftmaxClassifier):
         Returns
         -------
         dask array of shape (n, c)
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has another number of features, or other names of them; when computed, if it has NaN or infinities.
         """
         return lazily(self, X, "predict_proba") if is_collection(X) else super().predict_proba(X, out=out)
 
@@ -112,6 +126,13 @@ class OnCluster(SoftmaxClassifier):
         Returns
         -------
         dask array of shape (n, c)
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has another number of features, or other names of them; when computed, if it has NaN or infinities.
         """
         return lazily(self, X, "predict_log_proba") if is_collection(X) else super().predict_log_proba(X)
 
@@ -125,6 +146,13 @@ class OnCluster(SoftmaxClassifier):
         Returns
         -------
         dask array of shape (n, c), or (n,) for two classes
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has another number of features, or other names of them; when computed, if it has NaN or infinities.
         """
         return lazily(self, X, "decision_function") if is_collection(X) else super().decision_function(X)
 
@@ -139,6 +167,13 @@ class OnCluster(SoftmaxClassifier):
         Returns
         -------
         float
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has another number of features, or other names of them; when computed, if it has NaN or infinities.
         """
         if not is_collection(X):
             return super().score(X, y, sample_weight)

@@ -190,6 +190,11 @@ def load_idx(folder: str | os.PathLike[str]) -> Split:
     ------
     IDXError
         If a file is missing, ambiguous or malformed, or two do not fit each other.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs
+    >>> X, y, X_test, y_test = fs.datasets.load_idx("fashion-mnist")  # doctest: +SKIP
     """
     where = Path(folder)
     if not where.is_dir():

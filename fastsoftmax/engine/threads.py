@@ -75,6 +75,12 @@ def get_num_threads() -> int:
     int
         What `set_num_threads` set; or else NUMBA_NUM_THREADS, where that is set; or else as many as the process was
         granted, by its affinity and by the quota of its container. Never more than Numba's limit.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs
+    >>> fs.get_num_threads() >= 1
+    True
     """
     return granted() if _chosen_threads is None else min(_chosen_threads, int(numba.config.NUMBA_NUM_THREADS))
 

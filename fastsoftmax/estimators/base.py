@@ -112,6 +112,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         Returns
         -------
         ndarray of shape (n, c), or (n,) for two classes
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has NaN, infinities, another number of features or other names of them.
         """
         if is_parted(X):
             return each_part(self, X, self.decision_function)
@@ -138,6 +145,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         -------
         ndarray of shape (n,)
             Entries of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has NaN, infinities, another number of features or other names of them.
         """
         if is_parted(X):
             return each_part(self, X, self.predict)
@@ -164,6 +178,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         Returns
         -------
         float
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has NaN, infinities, another number of features or other names of them, or y does not fit it.
         """
         unmasked(y, "y")
         unmasked(sample_weight, "sample_weight")
@@ -193,6 +214,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         ndarray of shape (n, c)
             In the order of `classes_`; float32 where `coef_` is and X is not float64 or another integer than int8
             and uint8, else float64.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has NaN, infinities, another number of features or other names of them, or `out` does not fit.
         """
         if is_parted(X):
             return each_part(self, X, self.predict_proba, out)
@@ -228,6 +256,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         -------
         ndarray of shape (n, c)
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X has NaN, infinities, another number of features or other names of them.
         """
         if is_parted(X):
             return each_part(self, X, self.predict_log_proba)
@@ -275,6 +310,13 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         -------
         SoftmaxModel
             With two rows for two classes, w and -w halved: its softmax is the same. It keeps `feature_names_in_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If `classes_` are none that a model takes.
         """
         check_is_fitted(self)
         coef = self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_

@@ -26,7 +26,7 @@ class SoftmaxRegression(SoftmaxClassifier):
     """Softmax regression (multinomial logistic regression), fitted to its optimum, with a proof.
 
     The parameters, attributes and meaning are those of scikit-learn's `LogisticRegression`:
-    `from fastsoftmax import SoftmaxRegression as LogisticRegression` works. What is minimised is
+    `from fastsoftmax import SoftmaxRegression as LogisticRegression` works. What is minimised is::
 
         F = (1/S) sum_i s_i CE_i + (1 - l1_ratio) / (2 C S) |coef|^2 + l1_ratio / (C S) |coef|_1,
 

@@ -51,15 +51,15 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
     random_state : optional
         Accepted, and not needed: nothing is random but the splitter, which has its own.
     use_legacy_attributes : bool, default False
-        Attributes in the shapes that scikit-learn 1.8 had: `coefs_paths_` and `scores_` are dicts by class, C_ and
-        l1_ratio_ arrays, and strengths come before l1_ratios, which have no axis if they are None.
+        Attributes in the shapes that scikit-learn 1.8 had: `coefs_paths_` and `scores_` are dicts by class, `C_` and
+        `l1_ratio_` arrays, and strengths come before l1_ratios, which have no axis if they are None.
     search : {"grid", "peak"}, default "grid"
         "peak" fits the coarse strengths, then, half way in logarithms, between the best and its neighbours, until
         these are no more than 1/8 of a decade apart; see `path`. All folds and l1_ratios have the same strengths.
 
     Attributes
     ----------
-    C_, l1_ratio_ : float
+    `C_`, `l1_ratio_` : float
         The best, and of equal scores the strongest penalty; with refit=False the means over folds of each fold's best.
     Cs_, l1_ratios_ : ndarray
         With search="peak" all strengths that were tried, ascending.

@@ -203,7 +203,7 @@ class Drawing {
     });
     const text = empty
       ? this.said.dataset.empty
-      : `${this.model.classes[best[0]]}, ${(100 * this.P[best[0]]).toFixed(0)} %`;
+      : `${this.model.classes[best[0]]}, ${(100 * this.P[best[0]]).toFixed(1)} %`;
     if (this.said.textContent !== text) this.said.textContent = text;
   }
 
