@@ -1,4 +1,4 @@
-"""The lecture on softmax regression, line by line; docs/explanation/lecture.md says which test holds which statement."""
+"""The lecture on softmax regression, line by line; docs/explanation/lecture.md says which test holds what."""
 
 import numpy as np
 import pytest

@@ -1,8 +1,6 @@
 """What all estimators share: checks in scikit-learn's words, predictions, and the way to a SoftmaxModel."""
 
 import contextlib
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -29,7 +27,6 @@ from fastsoftmax.functional.softmax import log_softmax, softmax
 from fastsoftmax.model import SoftmaxModel, without_times
 from fastsoftmax.objective.softmax import SoftmaxObjective
 
-logger = logging.getLogger("fastsoftmax")
 GLANCE = 1 << 14  # entries of X
 BLOCK = 1 << 22  # logits at a time
 Array = NDArray[Any]
@@ -334,21 +331,3 @@ class SoftmaxClassifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator): 
         if hasattr(self, "history_"):
             settings["history"] = without_times(self.history_)
         return SoftmaxModel(coef, intercept, classes, settings, names)
-
-
-class Verbose:
-    """Logs on stderr for as long as a verbose fit takes."""
-
-    def __init__(self, verbose: int) -> None:
-        self.handler = logging.StreamHandler(sys.stderr) if verbose > 0 else None
-
-    def __enter__(self) -> None:
-        if self.handler:
-            self.level = logger.level
-            logger.addHandler(self.handler)
-            logger.setLevel(logging.INFO)
-
-    def __exit__(self, *error: object) -> None:
-        if self.handler:
-            logger.removeHandler(self.handler)
-            logger.setLevel(self.level)

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastsoftmax.estimators.base import Verbose
 from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
+from fastsoftmax.estimators.progress import Verbose
 from fastsoftmax.estimators.regression import SoftmaxRegression
 from fastsoftmax.estimators.rows import is_parted, rows_of, together
 from fastsoftmax.estimators.strengths import Judge, Walk, best, explore, strengths, warn_unless

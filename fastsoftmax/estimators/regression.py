@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose, checking_parameters
+from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import NAMES, Penalty
+from fastsoftmax.estimators.progress import Verbose
 from fastsoftmax.estimators.rows import rows_of
 from fastsoftmax.solvers import Outcome
 
@@ -57,7 +58,8 @@ class SoftmaxRegression(SoftmaxClassifier):
     max_iter : int, default 1000
         0 leaves all weights at 0.
     verbose : int, default 0
-        Above 0, each iteration is logged on stderr.
+        1: a line with iteration, F and gap on stderr, once a fit takes more than two seconds; in notebooks a widget.
+        More: each iteration is logged there.
     warm_start : bool, default False
         Start from the coefficients of the last fit.
     n_jobs : None

@@ -11,10 +11,11 @@ from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
 from fastsoftmax.data.layouts import as_design
-from fastsoftmax.estimators.base import SoftmaxClassifier, Verbose, checking_parameters
+from fastsoftmax.estimators.base import SoftmaxClassifier, checking_parameters
 from fastsoftmax.estimators.fitting import Fit
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import NAMES
+from fastsoftmax.estimators.progress import Verbose
 from fastsoftmax.estimators.regression import SoftmaxRegression
 from fastsoftmax.estimators.rows import is_parted, reads_as_it_is
 from fastsoftmax.estimators.strengths import SPANS, Judge, Walk, best, explore, scorer_of, strengths, warn_unless

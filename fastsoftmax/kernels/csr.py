@@ -7,7 +7,7 @@ is one chain over the pairs of its row, an entry of the gradient one over the ro
 
 from typing import Any, NamedTuple
 
-from fastsoftmax.engine.jit import inlined
+from fastsoftmax.engine.jit import pasted
 from fastsoftmax.engine.simd import (
     LANE_BYTES,
     REGISTER_BYTES,
@@ -40,7 +40,7 @@ def tile_of(classes: int, itemsize: int) -> tuple[int, ...]:
     return (0,) * next(v for v in (4, 3, 2, 1) if registers % v == 0)
 
 
-@inlined
+@pasted
 def turn(source: Any, stride: int, out: Any, width: int, rows: int, columns: int) -> None:
     """out[k * width + r] = source[r * stride + k], whole vectors of both."""
     lanes = LANE_BYTES // source.itemsize
@@ -49,7 +49,7 @@ def turn(source: Any, stride: int, out: Any, width: int, rows: int, columns: int
             transpose(source, r * stride + k, stride, out, k * width + r, width)
 
 
-@inlined
+@pasted
 def row_logits(design: Any, row: int, W: Any, classes: int, tile: Any, out: Any, o: int) -> None:
     """out[o:] = the logits of a row, short of the bias."""
     step = len(tile) * (REGISTER_BYTES // W.itemsize)
@@ -67,7 +67,7 @@ def row_logits(design: Any, row: int, W: Any, classes: int, tile: Any, out: Any,
         store_tile(out, o + k, 0, add(add(one, two), add(three, four)), tile)
 
 
-@inlined
+@pasted
 def add_row(design: Any, start: int, stop: int, R: Any, r: int, G: Any, classes: int, tile: Any) -> None:
     """G += the pairs start..stop times the residual R[r:] of their row."""
     step, count = len(tile) * (REGISTER_BYTES // G.itemsize), stop - start

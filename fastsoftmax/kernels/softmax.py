@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from fastsoftmax.engine.jit import Driver, Pointer, inlined, outlined
+from fastsoftmax.engine.jit import Driver, Pointer, outlined, pasted
 from fastsoftmax.engine.simd import (
     LANE_BYTES,
     WIDE,
@@ -44,7 +44,7 @@ GROUP, ONE = (0,) * (4 if WIDE else 2), (0,)  # rows of a bundle
 LONG = 4096  # classes from which on a row's own vectors leave no time to wait: bundles of one
 
 
-@inlined
+@pasted
 def add_exactly(s: Any, lost: Any, part: Any) -> Any:
     """(s + part, what all roundings took from s so far) (Knuth, TAOCP 2, section 4.2.2, theorem B)"""
     t = s + part
@@ -55,7 +55,7 @@ def add_exactly(s: Any, lost: Any, part: Any) -> Any:
 # ---- lanes over rows
 
 
-@inlined
+@pasted
 def block_maximum(Z: Any, B: int, rows: int, c: int, bias: Any, M: Any) -> None:
     """Z += bias; M[i] = the maximum of row i."""
     lanes = LANE_BYTES // Z.itemsize
@@ -69,7 +69,7 @@ def block_maximum(Z: Any, B: int, rows: int, c: int, bias: Any, M: Any) -> None:
         store(M, i, where_less(-INFINITY, m, m, where_less(m, 0.0, 0.0, m)))
 
 
-@inlined
+@pasted
 def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool, low: float) -> None:
     """S[i] = sum of `exp_from` over row i with maximum M[i]; Z = `exp_from` of it if `keep`."""
     lanes = LANE_BYTES // Z.itemsize
@@ -88,7 +88,7 @@ def block_exp(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, keep: bool, low
         store(S, i, s + lost)
 
 
-@inlined
+@pasted
 def block_others(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, low: float) -> None:
     """S[i] = the sum of exp(Z - M[i]) over row i, short of 1 for the maximum.
 
@@ -109,7 +109,7 @@ def block_others(Z: Any, B: int, rows: int, c: int, M: Any, S: Any, low: float) 
         store(S, i, (s + lost) / exp_from(m, origin) + (equal - 1.0))
 
 
-@inlined
+@pasted
 def block_affine(Z: Any, B: int, rows: int, c: int, scale: Any, base: Any) -> None:
     """Z = Z * scale - base, a scale and a base to each row."""
     lanes = LANE_BYTES // Z.itemsize
@@ -122,7 +122,7 @@ def block_affine(Z: Any, B: int, rows: int, c: int, scale: Any, base: Any) -> No
 # ---- lanes over classes
 
 
-@inlined
+@pasted
 def rows_maximum(Z: Any, at: Any, c: int) -> Any:
     """The maximum of each row of a bundle, Z[at[r] :]."""
     lanes = LANE_BYTES // Z.itemsize
@@ -138,7 +138,7 @@ def rows_maximum(Z: Any, at: Any, c: int) -> Any:
     return where_less(-INFINITY, m, m, where_less(m, 0.0, 0.0, m))
 
 
-@inlined
+@pasted
 def rows_exp(Z: Any, at: Any, c: int, m: Any, out: Any, to: Any, keep: bool, low: float, ahead: int) -> Any:
     """The sum of `exp_from` of each row of a bundle, m its maximum; out = `exp_from` if `keep`.
 
@@ -169,7 +169,7 @@ def rows_exp(Z: Any, at: Any, c: int, m: Any, out: Any, to: Any, keep: bool, low
     return each_total(s + lost)
 
 
-@inlined
+@pasted
 def rows_others(Z: Any, at: Any, c: int, m: Any, low: float, ahead: int) -> Any:
     """The sum of exp(Z - m) of each row of a bundle, short of 1 for the maximum, as in `block_others`."""
     lanes = LANE_BYTES // Z.itemsize
@@ -195,7 +195,7 @@ def rows_others(Z: Any, at: Any, c: int, m: Any, low: float, ahead: int) -> Any:
     return each_total(s + lost) / exp_from(m, origin) + (each_total(equal) - 1.0)
 
 
-@inlined
+@pasted
 def rows_affine(Z: Any, at: Any, c: int, scale: Any, base: Any, less: Any, out: Any, to: Any) -> None:
     """out = Z * scale - base - less, of each row of a bundle."""
     lanes = LANE_BYTES // Z.itemsize
@@ -209,14 +209,14 @@ def rows_affine(Z: Any, at: Any, c: int, scale: Any, base: Any, less: Any, out: 
 # on. A bundle that the rows do not fill has the last one several times.
 
 
-@inlined
+@pasted
 def each_maximum(Z: Any, o: int, ld: int, rows: int, c: int, M: Any, group: Any) -> None:
     """M = the maxima of rows."""
     for r in range(0, rows, len(group)):
         store_firsts(M, r, rows_maximum(Z, row_offsets(o, r, rows, ld, group), c))
 
 
-@inlined
+@pasted
 def each_exp(
     Z: Any, o: int, ld: int, rows: int, c: int, M: Any, S: Any, out: Any, to: int, step: int, keep: bool, low: float,
     ahead: int, group: Any,
@@ -228,7 +228,7 @@ def each_exp(
         store_firsts(S, r, rows_exp(Z, at, c, m, out, into, keep, low, ahead))
 
 
-@inlined
+@pasted
 def each_affine(Z: Any, ld: int, rows: int, c: int, scale: Any, base: Any, group: Any) -> None:
     """Z = Z * scale - base of rows."""
     for r in range(0, rows, len(group)):
@@ -239,7 +239,7 @@ def each_affine(Z: Any, ld: int, rows: int, c: int, scale: Any, base: Any, group
 # ---- softmax, log_softmax, logsumexp of whole arrays
 
 
-@inlined
+@pasted
 def sum_with_infinity(Z: Any, o: int, stride: int, c: int) -> float:
     """The sum of exp over a row that holds +inf: inf, or NaN if that is there too."""
     s = INFINITY
@@ -249,7 +249,7 @@ def sum_with_infinity(Z: Any, o: int, stride: int, c: int) -> float:
     return s
 
 
-@inlined
+@pasted
 def gather_block(source: Any, base: int, row_stride: int, class_stride: int, rows: int, c: int, Z: Any, B: int) -> None:
     """Rows of any layout -> a class-major block."""
     for k in range(c):
@@ -258,7 +258,7 @@ def gather_block(source: Any, base: int, row_stride: int, class_stride: int, row
             z[i] = source[start + i * row_stride]
 
 
-@inlined
+@pasted
 def scatter_block(Z: Any, B: int, rows: int, c: int, out: Any, base: int, row_stride: int, class_stride: int) -> None:
     """A class-major block -> rows of any layout."""
     for k in range(c):
@@ -343,7 +343,7 @@ def log_rows(
             rows_affine(Z, at, c, 1.0, spread(M, row), spread(S, row), out, at)
 
 
-@inlined
+@pasted
 def normalise_rows(
     Z: Any, start: int, stop: int, c: int, mode: int, out: Any, stats: Any, logs: Any, group: Any
 ) -> None:

@@ -218,7 +218,7 @@ class _Bar:
     def __init__(self, wanted: bool | None, epochs: int, done: int) -> None:
         self.bar: Any = None
         if wanted or (wanted is None and sys.stderr is not None and sys.stderr.isatty()):
-            from tqdm import tqdm
+            from tqdm.auto import tqdm  # a widget in notebooks
 
             self.bar = tqdm(total=epochs, initial=done, unit="epoch", leave=False)
 

@@ -607,11 +607,25 @@ def test_to_model(rng):
 
 def test_verbose_logs_and_leaves_the_logger_alone(rng, capsys):
     X, y = problem(rng)
-    SoftmaxRegression(verbose=1).fit(X, y)
+    SoftmaxRegression(verbose=2).fit(X, y)
     text = capsys.readouterr().err
     assert "solver" in text
     assert "iteration 1" in text
     SoftmaxRegression().fit(X, y)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_a_long_fit_has_a_line_of_progress(rng, capsys, monkeypatch, patience):
+    monkeypatch.setattr("fastsoftmax.estimators.progress.PATIENCE", patience)
+    X, y = problem(rng)
+    plain = SoftmaxRegression(tol=1e-8).fit(X, y)
+    for _ in range(2):
+        shown = SoftmaxRegression(tol=1e-8, verbose=1).fit(X, y)
+        text = capsys.readouterr().err
+        assert shown.coef_.tobytes() == plain.coef_.tobytes()
+        assert ("gap" in text and "iteration" in text) == (patience == 0)
+        assert "\n" not in text  # one line, which is wiped out in the end
     assert capsys.readouterr().err == ""
 
 

@@ -269,3 +269,37 @@ def test_settings_that_are_refused():
             fs.calibration_error(P, y, **options)
     with pytest.raises(ValueError, match="scale_by_half must be"):
         fs.brier_score(P, y, scale_by_half="no")
+
+
+# ---- other libraries, by hand: `pip install '.[long]'`, then `pytest -m long tests/functional`
+
+
+@pytest.fixture(name="overconfident")
+def make_overconfident(rng):
+    Z = rng.standard_normal((4000, 5)) * 3
+    return Z, (Z / 2.5 + rng.gumbel(size=Z.shape)).argmax(1)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+def test_netcal_agrees(overconfident):
+    metrics, scaling = pytest.importorskip("netcal.metrics"), pytest.importorskip("netcal.scaling")
+    Z, y = overconfident
+    P = fs.softmax(Z)
+    assert fs.calibration_error(P, y) == pytest.approx(metrics.ECE(15).measure(P, y), abs=1e-12)
+    assert fs.calibration_error(P, y, norm="max") == pytest.approx(metrics.MCE(15).measure(P, y), abs=1e-12)
+    theirs = scaling.TemperatureScaling()
+    theirs.fit(P, y)
+    assert fs.temperature(Z, y) == pytest.approx(1 / float(theirs.temperature[0]), rel=1e-4)  # as far as theirs goes
+    assert fs.cross_entropy(Z / fs.temperature(Z, y), y) <= fs.cross_entropy(Z * float(theirs.temperature[0]), y)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+def test_probmetrics_agrees(overconfident):
+    calibrators = pytest.importorskip("probmetrics.calibrators")
+    Z, y = overconfident
+    theirs = calibrators.TemperatureScalingCalibrator()
+    theirs.fit(fs.softmax(Z), y)
+    ours = fs.softmax(Z / fs.temperature(Z, y))
+    np.testing.assert_allclose(ours, theirs.predict_proba(fs.softmax(Z)), atol=1e-6)
