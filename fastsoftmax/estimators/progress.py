@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 logger = logging.getLogger("fastsoftmax")
-PATIENCE = 2.0  # seconds, before there is a line
+PATIENCE, EVERY = 2.0, 0.1  # seconds, before there is a line, and between its changes
 
 
 class _Line(logging.Handler):
@@ -15,7 +15,7 @@ class _Line(logging.Handler):
         from tqdm.auto import tqdm
 
         super().__init__(logging.INFO)
-        self.bar: Any = tqdm(bar_format="{desc}", leave=False, delay=PATIENCE, file=sys.stderr)
+        self.bar: Any = tqdm(bar_format="{desc}", leave=False, delay=PATIENCE, mininterval=EVERY, file=sys.stderr)
 
     def emit(self, record: logging.LogRecord) -> None:
         if str(record.msg).startswith("iteration") and isinstance(record.args, tuple):

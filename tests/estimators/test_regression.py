@@ -618,6 +618,7 @@ def test_verbose_logs_and_leaves_the_logger_alone(rng, capsys):
 @pytest.mark.parametrize("patience", [0.0, 60.0])
 def test_a_long_fit_has_a_line_of_progress(rng, capsys, monkeypatch, patience):
     monkeypatch.setattr("fastsoftmax.estimators.progress.PATIENCE", patience)
+    monkeypatch.setattr("fastsoftmax.estimators.progress.EVERY", 0.0)
     X, y = problem(rng)
     plain = SoftmaxRegression(tol=1e-8).fit(X, y)
     for _ in range(2):
