@@ -28,7 +28,10 @@ class Drawing {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.go(event));
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.end(event));
+    canvas.addEventListener("pointerup", (event) => this.end(event));
+    for (const name of ["pointercancel", "lostpointercapture"]) {
+      canvas.addEventListener(name, (event) => this.drop(event)); // which may say no place
+    }
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("blur", () => this.lift());
     part.querySelector("#undo").addEventListener("click", () => this.undo());
@@ -63,7 +66,11 @@ class Drawing {
   end(event) {
     if (event.pointerId !== this.pointer) return;
     this.go(event);
-    this.pointer = undefined;
+    this.drop(event);
+  }
+
+  drop(event) {
+    if (event.pointerId === this.pointer) this.pointer = undefined;
   }
 
   key(event) {
@@ -75,6 +82,7 @@ class Drawing {
       this.pen = { at: [bounded(x + dx * STEP), bounded(y + dy * STEP)], down };
       if (down) this.strokes.at(-1).push(this.pen.at);
     } else if (event.key === " " || event.key === "Enter") {
+      if (event.repeat) return event.preventDefault(); // a key that is held puts the pen down once
       this.pen = { at: this.pen ? this.pen.at : [0.5, 0.5], down: !(this.pen && this.pen.down) };
       if (this.pen.down) this.strokes.push([this.pen.at]);
     } else if (event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey))) {
@@ -82,10 +90,10 @@ class Drawing {
     } else if (event.key === "Delete" || event.key === "Escape") {
       this.clear();
     } else {
-      return;
+      return undefined;
     }
     event.preventDefault();
-    this.changed();
+    return this.changed();
   }
 
   lift() {

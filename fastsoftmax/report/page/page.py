@@ -93,6 +93,8 @@ def write_page(
         if not hasattr(model, "to_model"):
             raise TypeError(f"model must be a SoftmaxModel, or a fitted estimator, got {type(model).__name__}")
         model = model.to_model()
+    if not (np.isfinite(model.coef).all() and np.isfinite(model.intercept).all()):
+        raise ValueError("the model's weights hold NaN or infinity: there is nothing to show")
     shape = shape_of(image, model.coef.shape[1], model.feature_names is not None)
     measured = _measured(model, X, y, shape)
     environment = jinja2.Environment(

@@ -129,6 +129,27 @@ def test_keys_draw(mnist, browser):
     assert browser.run("return fastsoftmax.drawing.strokes.length") == 0
 
 
+def test_a_pointer_that_is_cancelled_adds_nothing_and_held_keys_count_once(mnist, browser):
+    browser.open(mnist[0])
+    strokes = browser.run("""
+        const canvas = document.querySelector('#paper'), box = canvas.getBoundingClientRect();
+        canvas.setPointerCapture = () => {};
+        const at = (name, u) => canvas.dispatchEvent(new PointerEvent(name, {
+          pointerId: 7, button: 0, clientX: box.left + u * box.width, clientY: box.top + u * box.height}));
+        at('pointerdown', 0.25); at('pointermove', 0.5);
+        canvas.dispatchEvent(new PointerEvent('pointercancel', {pointerId: 7}));
+        at('pointermove', 0.75); at('pointerdown', 0.75); at('pointerup', 0.75);
+        return fastsoftmax.drawing.strokes;""")
+    np.testing.assert_allclose(strokes[0], [[0.25, 0.25], [0.5, 0.5]], atol=1e-6)
+    assert len(strokes) == 2
+    browser.run("""
+        const canvas = document.querySelector('#paper');
+        for (const repeat of [false, true, true]) canvas.dispatchEvent(new KeyboardEvent('keydown', {key: ' ', repeat}));
+    """)
+    assert browser.run("return fastsoftmax.drawing.pen.down")
+    assert browser.console() == []
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_nothing_sticks_out_and_every_picture_is_told(mnist, browser, width):
     browser.open(mnist[0], width, touch=width < 500)

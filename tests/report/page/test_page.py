@@ -199,6 +199,12 @@ def test_what_is_wrong_is_said_and_nothing_is_written(digits, tmp_path):
         ((model, X, y.astype(str)), {}, ValueError, "dtype"),
         ((model, X, y + 100), {}, ValueError, "knows none"),
         ((model, X, y), {"image": (3, 5)}, ValueError, r"image must be \(height, width\)"),
+        (
+            (fs.SoftmaxModel(np.full_like(model.coef, np.nan), model.intercept), X, y),
+            {},
+            ValueError,
+            "weights hold NaN or infinity",
+        ),
         ((model, fs.Parts([(X, y)]), y), {}, TypeError, "Parts must have their own y"),
     ):
         with pytest.raises(kind, match=text):
