@@ -97,6 +97,7 @@ def _train(made: argparse.ArgumentParser) -> None:
     made.add_argument("--schedule", choices=SCHEDULES, default=MNIST["schedule"], help="default: %(default)s")
     made.add_argument("--momentum", type=float, default=MNIST["momentum"], help="default: %(default)s")
     made.add_argument("--l2", type=float, default=MNIST["l2"], help="default: %(default)s")
+    made.add_argument("--calibrate", action="store_true", help="hold rows out, and choose the temperature by them")
     made.add_argument("--scale", type=float, help="features are X times this (default: 1/255 of images, else 1)")
     made.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     made.add_argument("--checkpoint", metavar="FILE", help="written after each epoch; if it is there, go on from it")

@@ -73,6 +73,8 @@ def _print_training(result: dict[str, Any]) -> None:
         f"wall time: import {seconds['import']:.2f} s with load {seconds['load']:.2f} s beside it, "
         f"compile {seconds['compile']:.2f} s, train {seconds['train']:.2f} s, test {seconds['test']:.2f} s"
     )
+    if "temperature" in result:
+        print(f"temperature {result['temperature']:.4g}")
     print(f"sha256 of the weights {result['sha256']}")
 
 
@@ -90,6 +92,7 @@ def train(args: argparse.Namespace) -> int:
         trainer = Trainer(
             args.epochs, args.batch_size, args.optimizer, args.lr, args.schedule, l2=args.l2, momentum=args.momentum,
             scale=PIXELS if args.scale is None else args.scale, seed=args.seed, progress=False,
+            calibrate=args.calibrate,
         )  # fmt: skip
         imported = time.perf_counter()
         data: Data = loading.result()
@@ -119,14 +122,18 @@ def train(args: argparse.Namespace) -> int:
         "test": done - trained,
     }
     spent = sum(record["seconds"] for record in trainer.history)
-    result = report | {
-        "train_loss": trainer.history[-1]["loss"] if trainer.history else None,
-        "epochs": len(trainer.history),
-        "examples_per_second": rows.n * len(trainer.history) / spent if spent else 0.0,
-        "seconds": seconds,
-        "sha256": model.sha256(),
-        "stopped": trainer.stopped,
-    }
+    result = (
+        report
+        | {
+            "train_loss": trainer.history[-1]["loss"] if trainer.history else None,
+            "epochs": len(trainer.history),
+            "examples_per_second": rows.n * len(trainer.history) / spent if spent else 0.0,
+            "seconds": seconds,
+            "sha256": model.sha256(),
+            "stopped": trainer.stopped,
+        }
+        | ({"temperature": model.temperature} if args.calibrate else {})
+    )
     if args.json:
         print_json(result)
     else:

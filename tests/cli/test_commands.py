@@ -74,6 +74,19 @@ def test_the_main_job(capsys):
     assert len(lines[-1].split()[-1]) == 64
 
 
+@mnist_only
+def test_train_calibrates(capsys, tmp_path):
+    code, out, err = run(capsys, "train", "--epochs", 1, "--calibrate", "--save", tmp_path / "model", "--json")
+    result, model = json.loads(out), fs.SoftmaxModel.load(tmp_path / "model")
+    assert (code, err) == (0, "")
+    assert result["temperature"] == model.temperature != 1
+    _, _, X_test, y_test = fs.datasets.load_mnist()
+    loss = -np.log(model.predict_proba(X_test)[np.arange(len(y_test)), y_test].astype(float)).mean()
+    assert result["test_loss"] == pytest.approx(loss, rel=1e-5)
+    code, out, _ = run(capsys, "train", "--epochs", 1, "--calibrate", "--quiet")
+    assert f"temperature {model.temperature:.4g}\n" in out
+
+
 def test_train_options(capsys, folder, tmp_path):
     path = tmp_path / "model.safetensors"
     code, out, _ = run(

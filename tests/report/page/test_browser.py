@@ -144,7 +144,9 @@ def test_a_pointer_that_is_cancelled_adds_nothing_and_held_keys_count_once(mnist
     assert len(strokes) == 2
     browser.run("""
         const canvas = document.querySelector('#paper');
-        for (const repeat of [false, true, true]) canvas.dispatchEvent(new KeyboardEvent('keydown', {key: ' ', repeat}));
+        for (const repeat of [false, true, true]) {
+          canvas.dispatchEvent(new KeyboardEvent('keydown', {key: ' ', repeat}));
+        }
     """)
     assert browser.run("return fastsoftmax.drawing.pen.down")
     assert browser.console() == []
