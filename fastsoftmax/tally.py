@@ -21,7 +21,8 @@ Array = NDArray[Any]
 class Tally:
     """Accuracy, also of each class, loss, and the most frequent confusion, of rows that come in parts."""
 
-    def __init__(self, model: SoftmaxModel) -> None:
+    def __init__(self, model: SoftmaxModel, hint: str = "") -> None:
+        self.hint = hint  # what to do where there are no labels
         self.model, self.order = model, np.argsort(model.classes)
         self.loss, self.rows, self.unknown = 0.0, 0, 0
         self.pairs = np.zeros(0, np.int64)  # true and predicted classes, as one number
@@ -61,12 +62,14 @@ class Tally:
 
     def _labels(self, name: str, y: Any) -> Array:
         if y is None:
-            raise ValueError(f"{name} has no labels: name their column with --label")
+            raise ValueError(f"{name} has no labels{self.hint}")
         y, classes = np.asarray(y), self.model.classes
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         if y.ndim != 1:
             raise ValueError(f"{name} has labels of shape {y.shape}, where one a row is expected")
         text = classes.dtype.kind == "U"
+        if y.dtype.kind == "O" and not text:  # perhaps of plain numbers
+            y = np.asarray(y.tolist())
         if text != (y.dtype.kind in "OU"):
             raise ValueError(f"{name} has labels of dtype {y.dtype}, but the model's classes are of {classes.dtype}")
         return np.asarray(y.astype(str) if text else y)
@@ -106,9 +109,9 @@ class Tally:
         return report
 
 
-def tested(model: SoftmaxModel, parts: Any) -> dict[str, Any]:
-    """The report of a model over rows in parts."""
-    tally = Tally(model)
+def tested(model: SoftmaxModel, parts: Any, hint: str) -> dict[str, Any]:
+    """The report of a model over rows in parts; hint: what to do where there are no labels."""
+    tally = Tally(model, hint)
     parts.each_read(lambda name, taken: tally.add(name, taken.X, taken.y))
     return tally.result()
 

@@ -124,6 +124,13 @@ def _report(made: argparse.ArgumentParser) -> None:
     made.add_argument("--data", metavar="DATA", help="to measure it on; see below (default: MNIST itself, of digits)")
     _data(made)
     made.add_argument("--image", metavar="HxW", help="shape of the images that rows are, or no (default: if square)")
+    made.add_argument(
+        "--pixels",
+        metavar="V",
+        type=float,
+        nargs=2,
+        help="what pixels hold without ink, and with most (default: as DATA)",
+    )
     made.add_argument("--title", help="of the page")
     made.add_argument("-o", "--out", metavar="FILE", default="report.html", help="default: %(default)s")
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 ENDINGS = (".npz", ".npy", ".parquet", ".feather", ".arrow", ".csv", ".tsv", ".svm", ".svmlight", ".libsvm")
 X_NAMES, Y_NAMES = ("X", "x", "features", "data"), ("y", "labels", "label", "target")
+MNIST = "MNIST"
 ONE_BASED = "svmlight_one_based"  # in the settings of a model
 
 
@@ -95,21 +96,22 @@ def read(source: str | Path | None, wanted: Wanted) -> Data:
     from fastsoftmax import datasets
 
     if source is None:
-        return _images(*datasets.load_mnist())
+        return _images(MNIST, *datasets.load_mnist())
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if is_idx(path):
         wanted.refuse(path, "IDX files are images and their labels", "label", "features", "weight")
-        return _images(*datasets.load_idx(path)) if path.is_dir() else _unlabelled_images(path)
+        return _images(path.resolve().name, *datasets.load_idx(path)) if path.is_dir() else _unlabelled_images(path)
     ending, files = _files(path)
     return READERS[ending](files, wanted)
 
 
-def _images(X: Any, y: Any, X_test: Any, y_test: Any) -> Data:
+def _images(name: str, X: Any, y: Any, X_test: Any, y_test: Any) -> Data:
     from fastsoftmax.data.parts import Parts
 
-    return Data(Parts([(X, y)]), {}, images=True, test=Parts([(X_test, y_test)]))
+    settings = {"data": name, "pixels": [0, 255]}
+    return Data(Parts([(X, y)]), settings, images=True, test=Parts([(X_test, y_test)]))
 
 
 def _unlabelled_images(path: Path) -> Data:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from fastsoftmax.cli.data import Wanted, read
-from fastsoftmax.cli.report import print_json, print_report
+from fastsoftmax.cli.report import NO_LABELS, print_json, print_report
 
 ENTRIES = 1 << 12  # that are written at once
 
@@ -17,7 +17,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
     model = SoftmaxModel.load(args.model)
     data = read(args.data, Wanted.by(model, args, True))
-    report = tested(model, data.parts if data.test is None else data.test) | {"sha256": model.sha256()}
+    report = tested(model, data.parts if data.test is None else data.test, NO_LABELS) | {"sha256": model.sha256()}
     if args.json:
         print_json(report)
     else:

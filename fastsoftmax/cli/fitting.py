@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from fastsoftmax.cli.data import Data, Wanted, read
-from fastsoftmax.cli.report import Progress, peak_memory, print_json, print_report, rows_of
+from fastsoftmax.cli.report import NO_LABELS, Progress, peak_memory, print_json, print_report, rows_of
 
 PIXELS = 1 / 255
 
@@ -60,7 +60,7 @@ def fit(args: argparse.Namespace) -> int:
     model.settings |= data.settings
     if args.save:
         model.save(args.save)
-    report = {} if test is None else tested(model, test)
+    report = {} if test is None else tested(model, test, NO_LABELS)
     result = report | _facts(estimator, rows, data, args) | {"sha256": model.sha256(), "memory_mb": peak_memory()}
     result["seconds"] = {"read": began - start, "fit": ended - began, "test": time.perf_counter() - ended}
     if args.json:

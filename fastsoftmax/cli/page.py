@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastsoftmax.cli.data import Data, Wanted, read
+from fastsoftmax.cli.data import MNIST, Data, Wanted, read
 from fastsoftmax.cli.report import print_json
 
 
@@ -26,10 +26,13 @@ def _is_of_digits(model: Any) -> bool:
 
 def _rows(args: argparse.Namespace, model: Any) -> tuple[Any, str | None]:
     """The rows to measure it on, and what they are."""
-    if args.data is None and not _is_of_digits(model):
+    known = model.settings.get("data")
+    if args.data is None and (known not in {None, MNIST} or not _is_of_digits(model)):
         return None, None
     data: Data = read(args.data, Wanted.by(model, args, True))
-    name = "MNIST" if args.data is None else Path(args.data).resolve().name
+    name = Path(args.data).resolve().name if args.data is not None else MNIST
+    if args.data is None and known is None:
+        name += ", which may not be its data (--data names others)"
     return (data.parts, f"the rows of {name}") if data.test is None else (data.test, f"the test rows of {name}")
 
 
@@ -41,7 +44,9 @@ def report(args: argparse.Namespace) -> int:
     check_folder(args.out)
     model = SoftmaxModel.load(args.model)
     rows, source = _rows(args, model)
-    write_page(args.out, model, rows, image=_shape(args.image), title=args.title, source=source)
+    write_page(
+        args.out, model, rows, image=_shape(args.image), pixels=args.pixels, title=args.title, source=source
+    )  # fmt: skip
     size = Path(args.out).stat().st_size
     if args.json:
         print_json({"out": args.out, "bytes": size, "measured_on": source, "sha256": model.sha256()})

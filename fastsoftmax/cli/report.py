@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 START = time.perf_counter()  # of the process, nearly
+NO_LABELS = ": name their column with --label"
 MANY = 30  # classes, of more of which only the worst are printed
 EVERY = 1.0  # seconds from line to line, where there is no terminal
 

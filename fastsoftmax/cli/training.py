@@ -8,7 +8,7 @@ from typing import Any
 
 from fastsoftmax.cli import interrupts
 from fastsoftmax.cli.data import Data, Wanted, read
-from fastsoftmax.cli.report import START, print_json, print_report, rows_of
+from fastsoftmax.cli.report import NO_LABELS, START, print_json, print_report, rows_of
 
 PIXELS = 1 / 255
 
@@ -53,7 +53,7 @@ def _compile(trainer: Any, data: Data) -> None:
     labels = np.arange(max(len(rows), classes)) % classes
     rows = np.resize(rows, (len(labels), X.shape[1]))
     model = Trainer(1, progress=False, **{name: getattr(trainer, name) for name in names}).fit(rows, labels)
-    tested(model, Parts([(rows, labels)]))
+    tested(model, Parts([(rows, labels)]), NO_LABELS)
 
 
 def _print_epoch(record: dict[str, Any], epochs: int) -> None:
@@ -111,7 +111,7 @@ def train(args: argparse.Namespace) -> int:
     if args.save:
         model.save(args.save)
     trained = time.perf_counter()
-    report = {} if test is None else tested(model, test)
+    report = {} if test is None else tested(model, test, NO_LABELS)
     done = time.perf_counter()
     seconds = {
         "import": imported - START,

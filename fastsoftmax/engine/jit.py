@@ -132,17 +132,19 @@ def _kinds(values: tuple[Any, ...]) -> tuple[Any, ...]:
 _compiling = threading.RLock()
 
 
+def _before_fork() -> None:
+    """Wait for threads that compile: a child would find LLVM as they left it, in the middle, and wait for ever."""
+    _compiling.acquire()
+    global_compiler_lock.acquire()
+
+
 def _after_fork() -> None:
-    global _compiling
-    _compiling = threading.RLock()
-    linking.restore()
-    lock = getattr(global_compiler_lock, "_lock", None)
-    if lock is not None and not lock._is_owned():  # perhaps held by a thread that the child does not have
-        global_compiler_lock._lock = threading.RLock()
+    global_compiler_lock.release()
+    _compiling.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+if JIT and hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 class ChunkType(numba.types.ExternalFunctionPointer):  # type: ignore[misc]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsoftmax.engine import threads
+from fastsoftmax.estimators import progress
 from fastsoftmax.estimators.labels import Labels
 from fastsoftmax.estimators.penalty import THEIRS, strength
 from fastsoftmax.estimators.rows import weighing
@@ -145,8 +146,12 @@ class Fit:
 
         def report(iteration: int, value: float, size: float, gap: Callable[[], float]) -> None:
             now = {"iteration": len(self.history), "objective": value, "gap": math.nan, "gradient": size}
-            if logger.isEnabledFor(logging.INFO):  # it takes time, and is not needed to go on
+            line, logged = progress.line(), logger.isEnabledFor(logging.INFO)
+            if line or logged:  # it takes time, and is not needed to go on
                 now["gap"] = gap()
+            if line:
+                line.show(iteration, value, now["gap"])
+            if logged:
                 text = "iteration %d: F %.9g, gap %.3g, largest gradient entry or decrement %.3g"
                 logger.info(text, iteration, value, now["gap"], size)
             self.history.append(now)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastsoftmax.data.gate import is_sparse
 from fastsoftmax.functional.calibration import Said
 from fastsoftmax.report.canvas import axes, classes_of, codes_of, frame_of
 from fastsoftmax.report.weights import shape_of
@@ -155,7 +156,7 @@ class TopLossesDisplay:
         best = said.P[order].argmax(1)
         with np.errstate(divide="ignore"):
             losses = -np.log(right[order])
-        shape = shape_of(image, some.shape[1], hasattr(X, "columns"))
+        shape = shape_of(image, some.shape[1], hasattr(X, "columns") or is_sparse(X))
         return cls(
             order, some, classes[said.labels[order]], classes[best], losses, said.P[order, best], shape, names
         )  # fmt: skip

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fastsoftmax.report.canvas import axes, classes_of, frame_of
 
 MOST = 30  # classes of one picture
+LARGEST = 128 * 128  # pixels of an image, of which nobody said that it is one: hashed text has 2**16 and more features
 Array = NDArray[Any]
 
 
@@ -183,12 +184,12 @@ def _coef(estimator: Any) -> Array:
     return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
 
 
-def shape_of(image: Any, m: int, named: bool) -> tuple[int, int] | None:
-    """Of the images, if there are any."""
+def shape_of(image: Any, m: int, other: bool) -> tuple[int, int] | None:
+    """Of the images, if there are any; other: the features have names, or X is sparse."""
     side = math.isqrt(m)
     square = side * side == m
     if image is None:
-        return (side, side) if square and m >= 25 and not named else None
+        return (side, side) if square and 25 <= m <= LARGEST and not other else None
     if image is False:
         return None
     if image is True:

@@ -1,6 +1,7 @@
 """What only kernels call has no machine code; Numba's own ways are back afterwards, whatever happened."""
 
 import gc
+import os
 import threading
 
 import numba
@@ -132,3 +133,45 @@ def test_a_collector_that_is_off_stays_off():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+FORKED = """
+import gc, os, signal, sys, threading, time, warnings
+import numpy as np
+import fastsoftmax as fs
+from fastsoftmax.engine import linking
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, since Python 3.12
+Z = np.arange(12.0).reshape(4, 3)
+thread = threading.Thread(target=fs.softmax, args=(Z,))
+thread.start()
+while linking._state.codegen is None:
+    time.sleep(0.001)
+pid = os.fork()  # waits until nobody compiles
+if pid == 0:
+    signal.alarm(100)
+    right = np.allclose(fs.softmax(Z.astype(np.float32)), fs.softmax(Z))
+    os._exit(0 if right and gc.isenabled() and linking._state.codegen is None else 3)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), gc.isenabled())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX's")
+def test_a_child_that_is_forked_while_a_thread_compiles_is_whole(run_python, tmp_path):
+    assert run_python(FORKED, FASTSOFTMAX_CACHE_DIR=tmp_path / "kernels", timeout=200) == "0 True"
+
+
+@jit.outlined
+def spoken(x):
+    print(x)
+    return x
+
+
+def _speaks(x):
+    return spoken(x)
+
+
+def test_functions_that_print_have_what_they_need(capfd):
+    """An environment, which Numba sets once there is machine code."""
+    assert jit.Pointer(_speaks)(1.0).ctypes(7.0) == 7.0
+    assert capfd.readouterr().out == "7.0\n"

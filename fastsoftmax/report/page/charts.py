@@ -17,6 +17,7 @@ class Axis(NamedTuple):
     start: float
     stop: float
     log: bool = False
+    whole: bool = False  # counts
 
     def at(self, value: float) -> float:
         """The place of a value."""
@@ -25,22 +26,36 @@ class Axis(NamedTuple):
 
     def ticks(self) -> list[tuple[float, str]]:
         """Places and texts: round values, some five of them."""
-        if self.log:
-            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            every = max(1, (last - first + 5) // 5)
-            return [(self.at(10.0**k), f"1e{k}") for k in range(first, last + 1, every)]
-        span = self.high - self.low
-        if not span > 0:
+        if not self.high > self.low:
             return [(self.at(self.low), f"{self.low:.4g}")]
+        if self.log:
+            return self._decades() or [(self.at(v), f"{v:.2g}") for v in (self.low, self.high)]
+        span = self.high - self.low
         power = 10.0 ** math.floor(math.log10(span / 4))
         step = power * next(f for f in (1, 2, 5, 10) if span / (power * f) <= 6)
+        step = max(step, 1.0) if self.whole else step
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [(self.at(k * step), f"{k * step:.6g}") for k in range(first, last + 1)]
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        small = digits < 8 and max(abs(self.low), abs(self.high)) < 1e9
+        return [
+            (self.at(k * step), f"{k * step:.{digits}f}" if small else f"{k * step:.6g}")
+            for k in range(first, last + 1)
+        ]
+
+    def _decades(self) -> list[tuple[float, str]]:
+        """Powers of ten, or of less than two of them also twice and five times as much."""
+        low, high = math.log10(self.low), math.log10(self.high)
+        if high - low < 2:
+            values = [float(f"{f}e{k}") for k in range(math.floor(low), math.ceil(high) + 1) for f in (1, 2, 5)]
+            return [(self.at(v), f"{v:.0e}") for v in values if self.low <= v <= self.high]
+        first, last = math.ceil(low), math.floor(high)
+        every = max(1, (last - first + 5) // 5)
+        return [(self.at(10.0**k), f"1e{k}") for k in range(first, last + 1, every)]
 
 
-def across(low: float, high: float) -> Axis:
+def across(low: float, high: float, whole: bool = False) -> Axis:
     """The axis of x."""
-    return Axis(low, high, LEFT, WIDTH - RIGHT)
+    return Axis(low, high, LEFT, WIDTH - RIGHT, whole=whole)
 
 
 def upright(low: float, high: float, log: bool = False) -> Axis:
@@ -78,7 +93,7 @@ class Chart(NamedTuple):
 def curves(
     x: Sequence[float], columns: Mapping[str, Sequence[float | None]], x_name: str, y_name: str, log: bool = False
 ) -> Chart | None:
-    """Columns over x; values that are no finite numbers, or not above 0 on a logarithmic axis, are left out.
+    """Columns over counts x; values that are no finite numbers, or not above 0 on a logarithmic axis, are left out.
 
     Parameters
     ----------
@@ -107,6 +122,6 @@ def curves(
     low, high = min(values), max(values)
     if not log:
         low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
-    axes = across(min(x), max(x)), upright(low, high, log)
+    axes = across(min(x), max(x), True), upright(low, high, log)
     lines = [Line(name, [(axes[0].at(u), axes[1].at(v)) for u, v in points]) for name, points in kept.items()]
     return Chart(*axes, x_name, y_name, lines)

@@ -11,6 +11,7 @@ class Drawing {
     this.seen = part.querySelector("#seen");
     this.bars = part.querySelector("#bars");
     this.said = part.querySelector("#said");
+    this.told = part.querySelector("#told");
     this.about = part.querySelector("#about");
     this.strokes = [];
     this.pen = null; // where keys have moved it, and whether it is down
@@ -42,7 +43,8 @@ class Drawing {
 
   at(event) {
     const box = this.canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    const within = (share) => Math.min(1, Math.max(0, share)); // what is not seen is not read
+    return [within((event.clientX - box.left) / box.width), within((event.clientY - box.top) / box.height)];
   }
 
   begin(event) {
@@ -58,6 +60,7 @@ class Drawing {
 
   go(event) {
     if (event.pointerId !== this.pointer) return;
+    if (event.type === "pointermove" && event.buttons === 0) return void this.drop(event); // its end was lost
     const between = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
     for (const one of between.length ? between : [event]) this.strokes.at(-1).push(this.at(one));
     this.changed();
@@ -70,10 +73,15 @@ class Drawing {
   }
 
   drop(event) {
-    if (event.pointerId === this.pointer) this.pointer = undefined;
+    if (event.pointerId !== this.pointer) return;
+    this.pointer = undefined;
+    this.changed();
   }
 
   key(event) {
+    const undoes = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.altKey;
+    if (this.pointer !== undefined) return undefined;
+    if ((event.ctrlKey || event.metaKey || event.altKey) && !undoes) return undefined;
     if (event.key in ARROWS) {
       const [dx, dy] = ARROWS[event.key];
       const [x, y] = this.pen ? this.pen.at : [0.5, 0.5];
@@ -85,7 +93,7 @@ class Drawing {
       if (event.repeat) return event.preventDefault(); // a key that is held puts the pen down once
       this.pen = { at: this.pen ? this.pen.at : [0.5, 0.5], down: !(this.pen && this.pen.down) };
       if (this.pen.down) this.strokes.push([this.pen.at]);
-    } else if (event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey))) {
+    } else if (event.key === "Backspace" || undoes) {
       this.undo();
     } else if (event.key === "Delete" || event.key === "Escape") {
       this.clear();
@@ -102,13 +110,13 @@ class Drawing {
   }
 
   undo() {
-    if (this.pointer !== undefined) return;
+    this.pointer = undefined;
     this.strokes.pop();
     this.lift();
   }
 
   clear() {
-    if (this.pointer !== undefined) return;
+    this.pointer = undefined;
     this.strokes = [];
     this.lift();
   }
@@ -182,7 +190,8 @@ class Drawing {
       };
       const leave = () => {
         if (this.fixed) return;
-        this.chosen = null;
+        const focused = document.activeElement.closest("#bars li");
+        this.chosen = focused && document.activeElement !== button ? focused.place : null;
         this.showSeen();
       };
       button.addEventListener("pointerenter", () => this.fixed || choose(false));
@@ -199,6 +208,7 @@ class Drawing {
     const all = [...this.P.keys()];
     const best = [...all].sort((a, b) => this.P[b] - this.P[a]);
     const places = this.model.c <= SHOWN ? all : best.slice(0, items.length);
+    if (this.fixed && !places.includes(this.chosen)) places[places.length - 1] = this.chosen;
     items.forEach((item, i) => {
       item.place = places[i];
       const share = empty ? 0 : this.P[item.place];
@@ -212,7 +222,9 @@ class Drawing {
     const text = empty
       ? this.said.dataset.empty
       : `${this.model.classes[best[0]]}, ${(100 * this.P[best[0]]).toFixed(1)} %`;
-    if (this.said.textContent !== text) this.said.textContent = text;
+    this.said.textContent = text;
+    const drawing = this.pointer !== undefined || (this.pen !== null && this.pen.down);
+    if (!drawing && this.told.textContent !== text) this.told.textContent = text; // read aloud, once a stroke
   }
 
   showSeen() {
@@ -234,7 +246,7 @@ class Drawing {
     }
     brush.putImageData(image, 0, 0);
     const { all, one } = this.about.dataset;
-    this.about.textContent = drawn ? one.replace("{}", this.model.classes[this.chosen]) : all;
+    this.about.textContent = drawn ? one.replace("{}", () => this.model.classes[this.chosen]) : all;
   }
 }
 

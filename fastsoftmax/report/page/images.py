@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+MOST = 128  # pixels a side
 FOR, AGAINST = (214, 84, 0), (20, 110, 210)  # what speaks for a class, and against it: apart for the colour-blind too
 
 
@@ -51,5 +52,7 @@ def _uri(pixels: NDArray[np.uint8]) -> str:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((MOST, MOST), Image.Resampling.BOX)
+    picture.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -14,7 +14,7 @@ from fastsoftmax.tally import Tally
 
 BINS = 15
 WORST = 24  # rows that are shown
-SOME = 1000  # rows tell what paper and ink are
+SOME = 1 << 20  # pixels tell what paper and ink are
 BLOCK = 1 << 22  # probabilities at a time
 Array = NDArray[Any]
 
@@ -49,14 +49,15 @@ class Measured(Tally):
 
     def __init__(self, model: SoftmaxModel, shape: tuple[int, int] | None) -> None:
         super().__init__(model)
-        self.shape, self.tones = shape, None if shape is None else tones_of(None, model, shape)
+        self.shape = shape
+        self.tones: Tones | None = None
         self.sums = np.zeros((3, BINS))  # rows; what is said of them, and what came true, times rows
         self.squares = 0.0
         self.worst: list[Wrong] = []
 
     def look(self, design: Design, numbers: Array, codes: Array) -> None:
         if self.shape is not None and self.rows == len(codes):  # the first ones
-            self.tones = tones_of(_dense(design.part(0, min(design.n, SOME))), self.model, self.shape)
+            self.tones = tones_of(_dense(design.part(0, min(design.n, max(1, SOME // design.m)))), self.shape)
         coef, intercept = self.model.tempered(design.dtype)
         step = max(1, BLOCK // len(coef))
         for start in range(0, design.n, step):
@@ -109,12 +110,17 @@ def _dense(design: Design) -> Array:
     return X
 
 
-def tones_of(X: Array | None, model: SoftmaxModel, shape: tuple[int, int]) -> Tones:
-    """Paper is what most images have at their edge; without any, 0, and ink what the trainer's `scale` says, or 1."""
-    if X is None or not len(X):
-        scale = model.settings.get("scale")
-        return Tones(0.0, 1 / scale if isinstance(scale, float) and 0 < scale < 1 else 1.0)
+def tones_of(X: Array, shape: tuple[int, int]) -> Tones:
+    """Paper is what most images have at their edge, and ink what is farthest from it."""
     images = X.reshape(-1, *shape)
     edge = [images[:, 0].ravel(), images[:, -1].ravel(), images[:, :, 0].ravel(), images[:, :, -1].ravel()]
     paper, low, high = float(np.median(np.concatenate(edge))), float(X.min()), float(X.max())
     return Tones(paper, high if high - paper >= paper - low else low)
+
+
+def tones_told(model: SoftmaxModel) -> Tones | None:
+    """As the command line kept them, or by the `scale` of a trainer, whose features it brings to 0 to 1."""
+    scale = model.settings.get("scale")
+    if model.settings.get("pixels") == [0, 255]:
+        return Tones(0.0, 255.0)
+    return Tones(0.0, 1 / scale) if isinstance(scale, float) and 1e-9 < scale < 1 else None

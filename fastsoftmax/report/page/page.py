@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsoftmax import files
+from fastsoftmax.data.gate import is_sparse
 from fastsoftmax.data.parts import Parts
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.report.page import sections
-from fastsoftmax.report.page.measured import Measured, Tones, tones_of
+from fastsoftmax.report.page.measured import Measured, Tones, tones_told
 from fastsoftmax.report.weights import shape_of
 
 SCRIPTS = ("model.js", "ink.js", "drawing.js")
+LARGEST = 1e300  # of what is drawn in proportion
 HEAVIEST = 900_000  # bytes of weights that a page takes, a third more as text
 Array = NDArray[Any]
 
@@ -29,6 +31,7 @@ def write_page(
     y: ArrayLike | None = None,
     *,
     image: tuple[int, int] | bool | None = None,
+    pixels: tuple[float, float] | None = None,
     title: str | None = None,
     source: str | None = None,
 ) -> None:
@@ -48,7 +51,11 @@ def write_page(
         Their labels, of the model's classes; not where Parts have their own.
     image : tuple of int, True or False, optional
         The shape (height, width) of the images that rows are; True: square ones; False: they are none. By default
-        square images where the number of features is a square of 25 or more, and they have no names.
+        square images where the number of features is a square, from 25 to 16384, they have no names, and X is not
+        sparse.
+    pixels : tuple of float, optional
+        What pixels without ink hold, and those with most, as (0, 255): what is drawn is brought to that. By default as
+        X has it, or else a trainer's `scale` says; without either there is no canvas.
     title : str, optional
     source : str, optional
         What the rows are, as "the test images of MNIST".
@@ -67,7 +74,8 @@ def write_page(
     Up to 30 classes confusions are a table; of more the pairs that are confused most often are listed, and the weights
     of the 30 classes that are least often recognised are shown. Drawings get MNIST's form as its authors tell it: a box
     of 20 x 20 with the aspect kept, its centre of mass in the middle of 28 x 28 (LeCun, Cortes and Burges); other
-    sizes in proportion. Weights of more than 0.9 MB are left out, and the canvas with them.
+    sizes in proportion. Weights of more than 0.9 MB are left out, and the canvas with them; pictures are of 128 x 128
+    pixels at most.
 
     Examples
     --------
@@ -93,17 +101,18 @@ def write_page(
         if not hasattr(model, "to_model"):
             raise TypeError(f"model must be a SoftmaxModel, or a fitted estimator, got {type(model).__name__}")
         model = model.to_model()
-    if not (np.isfinite(model.coef).all() and np.isfinite(model.intercept).all()):
-        raise ValueError("the model's weights hold NaN or infinity: there is nothing to show")
-    shape = shape_of(image, model.coef.shape[1], model.feature_names is not None)
+    if not all(float(np.abs(array).max()) < LARGEST for array in (model.coef, model.intercept)):
+        raise ValueError("the model's weights hold NaN or infinity, or are beyond 1e300: there is nothing to show")
+    tones = None if pixels is None else _tones(pixels)
+    shape = shape_of(image, model.coef.shape[1], model.feature_names is not None or is_sparse(X))
     measured = _measured(model, X, y, shape)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    facts = _facts(model, shape, measured)
+    facts = _facts(model, shape, measured, tones)
     text = environment.get_template("page.html").render(facts | {"title": title or facts["title"], "source": source})
-    files.write(path, text.encode())
+    files.write(path, text.encode("utf-8", "replace"))
 
 
 def _read(name: str) -> str:
@@ -125,12 +134,24 @@ def _measured(model: SoftmaxModel, X: Any, y: Any, shape: tuple[int, int] | None
     return measured
 
 
-def _facts(model: SoftmaxModel, shape: tuple[int, int] | None, measured: Measured | None) -> dict[str, Any]:
+def _tones(pixels: Any) -> Tones:
+    try:
+        paper, full = (float(value) for value in pixels)
+    except (TypeError, ValueError):
+        paper = full = np.nan
+    if not (abs(paper) < LARGEST and abs(full) < LARGEST and paper != full):
+        raise ValueError(f"pixels must be two numbers, that of no ink and that of most, as (0, 255), got {pixels!r}")
+    return Tones(paper, full)
+
+
+def _facts(
+    model: SoftmaxModel, shape: tuple[int, int] | None, measured: Measured | None, tones: Tones | None
+) -> dict[str, Any]:
     """All that the template shows."""
     import fastsoftmax
 
     c, m = model.coef.shape
-    tones = None if shape is None else tones_of(None, model, shape) if measured is None else measured.tones
+    tones = tones or (tones_told(model) if measured is None else measured.tones)
     canvas = _canvas(model, shape, tones)
     style, script = _read("page.css"), "\n".join(map(_read, SCRIPTS)) if canvas else ""
     which = np.arange(c) if c <= sections.MOST else _hardest(measured, c)
@@ -145,7 +166,7 @@ def _facts(model: SoftmaxModel, shape: tuple[int, int] | None, measured: Measure
         "m": m,
         "shape": shape,
         "canvas": canvas,
-        "too_heavy": shape is not None and canvas is None,
+        "no_canvas": None if shape is None or canvas else _why(model, tones),
         "report": None if measured is None else measured.result(),
         "rows": None if measured is None else measured.rows + measured.unknown,
         "unknown": 0 if measured is None else measured.unknown,
@@ -171,7 +192,7 @@ def _hardest(measured: Measured | None, c: int) -> Array:
 
 def _canvas(model: SoftmaxModel, shape: tuple[int, int] | None, tones: Tones | None) -> str | None:
     """The model as JSON in which no end of a script can hide; None where there is nothing to draw, or too much."""
-    if shape is None or tones is None or model.coef.nbytes > HEAVIEST:
+    if shape is None or tones is None or tones.paper == tones.full or model.coef.nbytes > HEAVIEST:
         return None
 
     def text(array: Array) -> str:
@@ -188,7 +209,14 @@ def _canvas(model: SoftmaxModel, shape: tuple[int, int] | None, tones: Tones | N
         "paper": tones.paper,
         "full": tones.full,
     }
-    return json.dumps(facts).replace("<", "\\u003c")
+    return json.dumps(facts, allow_nan=False).replace("<", "\\u003c")
+
+
+def _why(model: SoftmaxModel, tones: Tones | None) -> str:
+    """There is no canvas."""
+    if model.coef.nbytes > HEAVIEST:
+        return "the weights take more than a page should"
+    return "nobody said what pixels hold, as by pixels=(0, 255)" if tones is None else "all pixels are alike"
 
 
 def _policy(style: str, script: str) -> str:

@@ -14,6 +14,7 @@ MOST = 30  # classes whose confusions are a table of cells, and whose weights ar
 STRONGEST = 10  # features of a class
 FULL = 0.99  # of the pixels of all classes are paler than full colour: a few strong ones would leave the rest white
 PAIRS = 20  # of classes that are confused
+LARGEST = 1e300  # of what is drawn in proportion
 LEVELS = 10  # of colour
 Array = NDArray[Any]
 
@@ -115,7 +116,8 @@ def curves(history: Any) -> list[charts.Chart]:
 
     def column(name: str) -> list[float | None]:
         found = [record.get(name) for record in history]
-        return [float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None for v in found]
+        plain = [isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < LARGEST for v in found]
+        return [float(v) if good else None for v, good in zip(found, plain, strict=True)]
 
     fit = "objective" in history[0]
     x = [float(k + 1) for k in range(len(history))]

@@ -135,7 +135,7 @@ def test_a_pointer_that_is_cancelled_adds_nothing_and_held_keys_count_once(mnist
         const canvas = document.querySelector('#paper'), box = canvas.getBoundingClientRect();
         canvas.setPointerCapture = () => {};
         const at = (name, u) => canvas.dispatchEvent(new PointerEvent(name, {
-          pointerId: 7, button: 0, clientX: box.left + u * box.width, clientY: box.top + u * box.height}));
+          pointerId: 7, button: 0, buttons: 1, clientX: box.left + u * box.width, clientY: box.top + u * box.height}));
         at('pointerdown', 0.25); at('pointermove', 0.5);
         canvas.dispatchEvent(new PointerEvent('pointercancel', {pointerId: 7}));
         at('pointermove', 0.75); at('pointerdown', 0.75); at('pointerup', 0.75);
@@ -244,3 +244,79 @@ def test_a_page_of_no_images_has_no_canvas(browser, tmp_path):
     assert browser.console() == []
     assert browser.requests() == []
     assert json.loads(browser.run("return JSON.stringify(document.querySelectorAll('script').length)")) == 0
+
+
+EVENTS = """
+const canvas = document.querySelector('#paper'), box = canvas.getBoundingClientRect();
+canvas.setPointerCapture = () => {};
+const at = (name, u, v, more) => canvas.dispatchEvent(new PointerEvent(name, Object.assign({
+  pointerId: 1, button: 0, buttons: 1, clientX: box.left + u * box.width, clientY: box.top + v * box.height}, more)));
+const press = (key, more) => canvas.dispatchEvent(new KeyboardEvent('keydown', Object.assign({key}, more)));
+"""
+
+
+def test_what_is_outside_of_the_paper_is_not_read(mnist, browser):
+    browser.open(mnist[0])
+    strokes = browser.run(
+        EVENTS
+        + """
+        at('pointerdown', 0.5, 0.5); at('pointermove', 2.2, -0.7); at('pointerup', 0.5, 3);
+        return fastsoftmax.drawing.strokes;"""
+    )
+    np.testing.assert_allclose(strokes, [[[0.5, 0.5], [1, 0], [0.5, 1]]], atol=1e-6)
+
+
+def test_one_pointer_draws_and_a_lost_end_is_noticed(mnist, browser):
+    browser.open(mnist[0])
+    strokes = browser.run(
+        EVENTS
+        + """
+        at('pointerdown', 0.2, 0.2); at('pointerdown', 0.8, 0.8, {pointerId: 2});
+        at('pointermove', 0.9, 0.9, {pointerId: 2});
+        press(' '); press('ArrowLeft'); at('pointermove', 0.3, 0.3); at('pointermove', 0.6, 0.6, {buttons: 0});
+        at('pointermove', 0.7, 0.7);
+        return fastsoftmax.drawing.strokes;"""
+    )
+    np.testing.assert_allclose(strokes, [[[0.2, 0.2], [0.3, 0.3]]], atol=1e-6)
+    assert browser.run(
+        EVENTS
+        + """
+        at('pointerdown', 0.2, 0.2); document.querySelector('#clear').click(); at('pointermove', 0.3, 0.3);
+        press('ArrowLeft', {altKey: true});
+        return [fastsoftmax.drawing.strokes.length, fastsoftmax.drawing.pen];"""
+    ) == [0, None]
+
+
+def test_bars_are_fixed_by_a_click_and_remember_the_focus(browser, tmp_path, rng):
+    labels = np.array([f"$&{k}" for k in range(40)])
+    model = fs.SoftmaxModel(rng.standard_normal((40, 25)) * 3, np.zeros(40), labels)
+    write_page(tmp_path / "page.html", model, pixels=(-0.5, 1))
+    browser.open(tmp_path / "page.html").draw([[(0.2, 0.2), (0.8, 0.8)]])
+    chosen = browser.run("return document.querySelectorAll('#bars .label')[4].textContent")
+    browser.run("document.querySelectorAll('#bars button')[4].click()")
+    for drawn in ([[(0.8, 0.2), (0.2, 0.8)]], [[(0.2, 0.5), (0.8, 0.5)]]):
+        browser.draw(drawn)
+        fixed = "return [...document.querySelectorAll('#bars [aria-pressed=true] .label')].map((e) => e.textContent)"
+        assert browser.run(fixed) == [chosen]
+        assert f"What speaks for {chosen} (orange)" in browser.find("#about").text
+    k = labels.tolist().index(chosen)
+    x = np.array(browser.run("return [...fastsoftmax.drawing.x]"))
+    found = browser.run("return [...fastsoftmax.model.evidence(fastsoftmax.drawing.x, arguments[0])]", k)
+    np.testing.assert_allclose(found, (model.coef[k] - model.coef.mean(0)) * (x + 0.5), atol=1e-9)
+    model.temperature = 2.5
+    write_page(tmp_path / "warm.html", model, pixels=(-0.5, 1))
+    browser.open(tmp_path / "warm.html")
+    warm = browser.run("return [...fastsoftmax.model.evidence(arguments[0], arguments[1])]", x.tolist(), k)
+    np.testing.assert_allclose(np.array(warm) * 2.5, found, atol=1e-9)
+
+
+def test_ink_takes_the_colour_of_the_scheme(mnist, browser):
+    pixel = """const c = document.querySelector('#paper');
+        return [...c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data];"""
+    browser.open(mnist[0]).draw([[(0.5, 0.2), (0.5, 0.8)]])
+    light = browser.run(pixel)
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    dark = browser.settled().settled().run(pixel)
+    assert sum(light[:3]) < 200
+    assert sum(dark[:3]) > 600

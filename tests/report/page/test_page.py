@@ -16,7 +16,7 @@ import fastsoftmax as fs
 from fastsoftmax import cli
 from fastsoftmax.report import write_page
 from fastsoftmax.report.page import charts
-from fastsoftmax.report.page.measured import BINS, WORST, Measured, tones_of
+from fastsoftmax.report.page.measured import BINS, WORST, Measured, tones_of, tones_told
 
 
 @pytest.fixture(name="digits", scope="module")
@@ -51,6 +51,23 @@ def test_numbers_are_those_of_the_functions(digits, tmp_path):
         assert {"objective", "gap", "gradient"} <= set(record)
     assert text.count("<polyline") == 2  # F and the gradient; the gap is known in the end
     assert text.count('<circle class="mark line0"') == len(model.settings["history"]) + 1
+
+
+def test_bars_of_reliability_are_the_shares_that_came_true_at_the_models_temperature(digits, tmp_path):
+    model, X, y = digits
+    warm = fs.SoftmaxModel(model.coef, model.intercept, temperature=3.0)
+    text = page_of(tmp_path, warm, X, y)
+    P = fs.softmax((X @ model.coef.T + model.intercept) / 3.0)
+    assert f"error {fs.calibration_error(P, y):.4f} (15 bins)" in text
+    assert f"Brier score {fs.brier_score(P, y):.4f}" in text
+    assert fs.calibration_error(P, y) > 2 * fs.calibration_error(model.predict_proba(X).astype(float), y)
+    which = np.clip((P.max(1) * 15).astype(int), 0, 14)
+    shares = [(P.argmax(1) == y)[which == b].mean() for b in range(15) if (which == b).any()]
+    heights = [float(h) for h in re.findall(r'class="share"[^>]*height="([0-9.]+)"', text)]
+    np.testing.assert_allclose(heights, np.array(shares) * 198, atol=0.02)
+    counts = [float(h) for h in re.findall(r'class="count"[^>]*height="([0-9.]+)"', text)]
+    rows = np.bincount(which, minlength=15)
+    np.testing.assert_allclose(counts, rows[rows > 0] / rows.max() * 56, atol=0.02)
 
 
 def test_the_worst_rows_are_those_of_the_display(digits, tmp_path):
@@ -105,9 +122,8 @@ def test_labels_and_names_are_escaped(tmp_path, rng):
     text = page_of(tmp_path, model, X, evil[y], title="</title><script>", source="<b>")
     assert "alert(1)</script>" not in text
     assert "<img src=x" not in text
-    assert "49" not in re.findall(r"<caption>(.*?)</caption>", text)
-    (facts,) = re.findall(r'<script type="application/json" id="model">(.*?)</script>', text, re.S)
-    assert json.loads(facts)["classes"] == model.classes.tolist()
+    assert "<figcaption>{{ 7 * 7 }}</figcaption>" in text
+    assert canvas_facts(text)["classes"] == model.classes.tolist()
     names = [f"<i>{j}</i>" for j in range(36)]
     named = fs.SoftmaxModel(model.coef, model.intercept, model.classes, feature_names=names)
     assert "<i>" not in page_of(tmp_path, named)
@@ -126,6 +142,9 @@ def test_many_classes_are_a_table_of_pairs(tmp_path, rng):
     assert counts == np.sort(table.ravel())[::-1][: len(counts)].tolist()
     assert text.count('<table class="bars-table">') == 30
     assert "the 30 that are least often recognised" in text
+    recalls = np.array([np.mean(model.predict(X)[y == k] == k) for k in range(40)])
+    shown = [int(k) for k in re.findall(r'<table class="bars-table">\s*<caption>(\d+)</caption>', text)]
+    assert shown == np.argsort(recalls, kind="stable")[:30].tolist()
 
 
 def test_two_classes_and_no_rows(tmp_path):
@@ -154,9 +173,9 @@ def test_sparse_rows_and_labels_nobody_knows(tmp_path, rng):
 
 def test_heavy_weights_leave_the_canvas_out(tmp_path):
     model = fs.SoftmaxModel(np.zeros((300, 784), np.float64), np.zeros(300))
-    text = page_of(tmp_path, model)
+    text = page_of(tmp_path, model, pixels=(0, 1))
     assert "<canvas" not in text
-    assert "There is no canvas" in text
+    assert "the weights take more than a page should" in text
     assert len(text) < 1.5e6
 
 
@@ -166,7 +185,12 @@ def test_a_trainers_curve_and_odd_histories(tmp_path, digits):
     text = page_of(tmp_path, trained)
     assert "training (each row before its step)" in text
     assert "validation" in text
-    for history in (7, [], [3], [{"loss": None}], [{"objective": float("nan"), "gap": float("inf")}], [{}]):
+    odd_ones = (
+        [{"objective": float("nan"), "gap": float("inf")}],
+        [{"loss": 10**400}],
+        [{"loss": 1e308}, {"loss": -1e308}],
+    )
+    for history in (7, [], [3], [{"loss": None}], [{}], *odd_ones):
         odd = fs.SoftmaxModel(model.coef, model.intercept, settings={"history": history})
         assert "<polyline" not in page_of(tmp_path, odd)
     flat = fs.SoftmaxModel(model.coef, model.intercept, settings={"history": [{"loss": 1.0}, {"loss": 1.0}]})
@@ -216,17 +240,63 @@ def test_what_is_wrong_is_said_and_nothing_is_written(digits, tmp_path):
 
 def test_tones(digits):
     model = digits[0]
-    assert tones_of(None, model, (8, 8)) == (0.0, 1.0)
-    pixels = fs.SoftmaxModel(model.coef, model.intercept, settings={"scale": 1 / 255})
-    assert tones_of(None, pixels, (8, 8)) == (0.0, pytest.approx(255.0))
-    assert tones_of(np.full((3, 64), 2.0), model, (8, 8)) == (2.0, 2.0)
+    assert tones_told(model) is None
+    for settings, expected in (({"scale": 1 / 255}, 255.0), ({"pixels": [0, 255]}, 255.0), ({"scale": 1e-320}, None)):
+        told = tones_told(fs.SoftmaxModel(model.coef, model.intercept, settings=settings))
+        assert told == (None if expected is None else (0.0, pytest.approx(expected)))
+    assert tones_of(np.full((3, 64), 2.0), (8, 8)) == (2.0, 2.0)
 
 
-@pytest.mark.parametrize(("low", "high", "log"), [(0, 1, False), (1e-9, 3e4, True), (3, 3, False), (-2e8, 7e8, False)])
-def test_ticks_are_few_and_inside(low, high, log):
-    axis = charts.Axis(low, high, 200.0, 10.0, log)
+def canvas_facts(text):
+    return json.loads(re.search(r'<script type="application/json" id="model">(.*?)</script>', text, re.S)[1])
+
+
+def test_a_canvas_needs_to_know_what_pixels_hold(digits, tmp_path):
+    model, X, y = digits
+    text = page_of(tmp_path, model)
+    assert "nobody said what pixels hold" in text
+    assert "<canvas" not in text
+    facts = canvas_facts(page_of(tmp_path, model, pixels=(0, 16)))
+    assert (facts["paper"], facts["full"]) == (0, 16)
+    facts = canvas_facts(page_of(tmp_path, model, X, y, pixels=(20, 3)))
+    assert (facts["paper"], facts["full"]) == (20, 3)
+    same = fs.SoftmaxModel(model.coef, model.intercept)
+    assert "all pixels are alike" in page_of(tmp_path, same, np.ones((10, 64)), np.arange(10))
+    for pixels in (3, (1, 1), ("a", 2), (0, np.nan), (0, 1, 2)):
+        with pytest.raises(ValueError, match="pixels must be two numbers"):
+            page_of(tmp_path, model, pixels=pixels)
+
+
+@pytest.mark.parametrize("m", [2**14, 2**16, 400])
+def test_hashed_text_is_no_image(tmp_path, rng, m):
+    X = sp.random_array((90, m), density=0.01, format="csr", rng=rng, dtype=np.float32)
+    y = np.arange(90) % 3
+    model = fs.SoftmaxModel(rng.standard_normal((3, m)).astype(np.float32), np.zeros(3, np.float32))
+    text = page_of(tmp_path, model, X, y)
+    assert "<img" not in text
+    assert len(text) < 1.5e6
+    assert ("<img" in page_of(tmp_path, model)) == (m <= 2**14)
+    assert "<img" in page_of(tmp_path, model, X, y, image=True)
+
+
+def test_large_images_are_made_smaller(tmp_path, rng):
+    model = fs.SoftmaxModel(rng.standard_normal((10, 400 * 600)), np.zeros(10))
+    assert len(page_of(tmp_path, model, image=(400, 600))) < 1.5e6
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log"),
+    [(0, 1, False), (1e-9, 3e4, True), (3, 3, False), (-2e8, 7e8, False), (2e-5, 8e-5, True), (3e-5, 3e-5, True),
+     (1.1e-5, 1.4e-5, True), (1e6, 1e6 + 0.3, False), (1, 2, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("whole", [False, True])
+def test_ticks_are_few_inside_and_differ(low, high, log, whole):
+    axis = charts.Axis(low, high, 200.0, 10.0, log, whole)
     ticks = axis.ticks()
-    assert 1 <= len(ticks) <= 7
+    assert 1 <= len(ticks) <= 8
+    assert len({text for _, text in ticks}) == len(ticks)
+    if whole and not log:
+        assert all(float(text) == round(float(text)) for _, text in ticks)
     assert all(10 - 0.01 <= place <= 200.01 for place, _ in ticks)
     for place, text in ticks:
         assert axis.at(float(text)) == pytest.approx(place, abs=0.1)
