@@ -178,7 +178,7 @@ def test_histories_that_are_none():
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton", "proximal"])
-@pytest.mark.parametrize("verbose", [0, 1])
+@pytest.mark.parametrize("verbose", [0, 1, 2])
 def test_history_of_a_fit(fitted, solver, verbose, capsys):
     _, X, y = fitted
     model = fs.SoftmaxRegression(solver=solver, verbose=verbose).fit(X, y)
@@ -191,7 +191,8 @@ def test_history_of_a_fit(fitted, solver, verbose, capsys):
     assert history[0]["objective"] > model.objective_
     known = [record["gap"] for record in history if record["gap"] == record["gap"]]
     assert (len(known) == len(history)) if verbose else (len(known) == 1)
-    assert verbose == (f"F {history[0]['objective']:.9g}, gap {history[0]['gap']:.3g}" in capsys.readouterr().err)
+    logged = f"F {history[0]['objective']:.9g}, gap {history[0]['gap']:.3g}" in capsys.readouterr().err
+    assert logged == (verbose == 2)
     display = HistoryDisplay.from_estimator(model)
     assert list(display.lines_) == ["objective", "gap", "gradient"]
     np.testing.assert_array_equal(display.lines_["objective"].get_ydata(), [r["objective"] for r in history])
