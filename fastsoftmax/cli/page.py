@@ -27,7 +27,7 @@ def _is_of_digits(model: Any) -> bool:
 def _rows(args: argparse.Namespace, model: Any) -> tuple[Any, str | None]:
     """The rows to measure it on, and what they are."""
     known = model.settings.get("data")
-    if args.data is None and (known not in {None, MNIST} or not _is_of_digits(model)):
+    if args.data is None and (known not in (None, MNIST) or not _is_of_digits(model)):
         return None, None
     data: Data = read(args.data, Wanted.by(model, args, True))
     name = Path(args.data).resolve().name if args.data is not None else MNIST

@@ -28,6 +28,7 @@ from fastsoftmax.engine.cache import KernelCache, warn_uncached
 from fastsoftmax.engine.threads import JIT, is_warming, parallel
 
 logger = logging.getLogger("fastsoftmax")
+PATIENCE = 10.0  # seconds that a fork waits for threads that compile
 OPTIONS = {"error_model": "numpy", "nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
 
 
@@ -132,19 +133,36 @@ def _kinds(values: tuple[Any, ...]) -> tuple[Any, ...]:
 _compiling = threading.RLock()
 
 
+_forking = threading.local()
+
+
 def _before_fork() -> None:
-    """Wait for threads that compile: a child would find LLVM as they left it, in the middle, and wait for ever."""
-    _compiling.acquire()
-    global_compiler_lock.acquire()
+    """Wait for threads that compile, for a while: a child would find LLVM in the middle, and wait for ever."""
+    deadline, _forking.held = time.perf_counter() + PATIENCE, []
+    for lock in (_compiling, getattr(global_compiler_lock, "_lock", None)):
+        if lock is not None and lock.acquire(timeout=max(0.0, deadline - time.perf_counter())):
+            _forking.held.append(lock)
 
 
 def _after_fork() -> None:
-    global_compiler_lock.release()
-    _compiling.release()
+    for lock in reversed(_forking.held):
+        lock.release()
+
+
+def _in_child() -> None:
+    """Locks that a thread holds that the child does not have are new ones."""
+    global _compiling
+    if _compiling not in _forking.held:
+        _compiling = threading.RLock()
+    theirs = getattr(global_compiler_lock, "_lock", None)
+    if theirs is not None and theirs not in _forking.held:
+        global_compiler_lock._lock = threading.RLock()
+        linking.restore()
+    _after_fork()
 
 
 if JIT and hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 class ChunkType(numba.types.ExternalFunctionPointer):  # type: ignore[misc]

@@ -17,7 +17,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 NEEDED = ("_optimize_final_module", "_finalize_final_module", "_get_module_for_linking", "_finalize_dynamic_globals",
-          "get_pointer_to_function", "serialize_using_bitcode", "serialize_using_object_code")  # fmt: skip
+          "_verify_declare_only_symbols", "get_pointer_to_function", "serialize_using_bitcode",
+          "serialize_using_object_code")  # fmt: skip
+NEEDED_TOO = ("_module_pass_manager", "_loopvect", "_opt_level", "_engine", "set_env")  # of what generates code
 MOVED = [name for name in NEEDED if not hasattr(JITCodeLibrary, name)]
 
 
@@ -108,7 +110,7 @@ def _install(codegen: Any) -> None:
 
 
 def restore() -> None:
-    """Numba's own ways; also of a child that was forked while another thread was compiling."""
+    """Numba's own ways."""
     codegen, _state.codegen = _state.codegen, None
     if codegen is None:
         return
@@ -123,7 +125,7 @@ def linking() -> Iterator[None]:
     """Within, modules are emitted when they are asked for; nobody else compiles meanwhile."""
     with global_compiler_lock:
         codegen = cpu_target.target_context.codegen()
-        if MOVED or _state.codegen is not None:
+        if MOVED or _state.codegen is not None or not all(hasattr(codegen, name) for name in NEEDED_TOO):
             yield
             return
         try:
