@@ -3,8 +3,8 @@
 Numba makes each function it compiles ready to run: it optimises its module in full, and has LLVM emit machine code,
 although a kernel that is called by kernels alone is linked into them, and optimised and emitted there again. Here a
 module is emitted when somebody asks for its address; until then it is optimised as far as Numba does before it inlines.
-With this, with kernels joined by LLVM (`jit.inlined`), and without Python's search for cycles meanwhile, a first fit of
-iris took 8.2 s of processor time in place of 13.0 on a Xeon with AVX-512, and the same bits.
+With this, with kernels joined by LLVM (`jit.inlined`), and without Python's search for cycles meanwhile, a process that
+fits iris with an empty cache took 0.70 of the time, one that trains on MNIST 0.79, and both gave the same bits.
 """
 
 import contextlib
