@@ -39,6 +39,11 @@ back = fs.SoftmaxModel.from_linear(path.with_suffix(".safetensors"), prefix="hea
 print(back.sha256() == model.sha256())
 
 # %%
+# Within scikit-learn, skops writes estimators so that nothing is unpickled: ``skops.io.load(path, trusted=names)`` with
+# ``fastsoftmax.estimators.regression.SoftmaxRegression``, ``fastsoftmax.estimators.selection.SoftmaxRegressionCV``,
+# or for SGD ``fastsoftmax.estimators.sgd.SoftmaxSGDClassifier`` with ``fastsoftmax.training.epochs.Progress``.
+
+# %%
 # Estimators have ``estimator.to_model().to_onnx(path)``. The probabilities of one image, from both:
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")
@@ -49,8 +54,3 @@ right.bar(places - 0.2, model.predict_proba(X_test[8:9])[0], 0.4, label="fastsof
 right.bar(places + 0.2, probabilities[8], 0.4, label="onnxruntime")
 right.set(xticks=places, xlabel="digit", title="Probabilities")
 right.legend()
-
-# %%
-# Within scikit-learn, skops writes estimators so that nothing is unpickled: ``skops.io.load(path, trusted=names)`` with
-# ``fastsoftmax.estimators.regression.SoftmaxRegression``, ``fastsoftmax.estimators.selection.SoftmaxRegressionCV``,
-# or for SGD ``fastsoftmax.estimators.sgd.SoftmaxSGDClassifier`` with ``fastsoftmax.training.epochs.Progress``.

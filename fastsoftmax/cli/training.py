@@ -122,18 +122,16 @@ def train(args: argparse.Namespace) -> int:
         "test": done - trained,
     }
     spent = sum(record["seconds"] for record in trainer.history)
-    result = (
-        report
-        | {
-            "train_loss": trainer.history[-1]["loss"] if trainer.history else None,
-            "epochs": len(trainer.history),
-            "examples_per_second": rows.n * len(trainer.history) / spent if spent else 0.0,
-            "seconds": seconds,
-            "sha256": model.sha256(),
-            "stopped": trainer.stopped,
-        }
-        | ({"temperature": model.temperature} if args.calibrate else {})
-    )
+    result = report | {
+        "train_loss": trainer.history[-1]["loss"] if trainer.history else None,
+        "epochs": len(trainer.history),
+        "examples_per_second": rows.n * len(trainer.history) / spent if spent else 0.0,
+        "seconds": seconds,
+        "sha256": model.sha256(),
+        "stopped": trainer.stopped,
+    }
+    if args.calibrate:
+        result["temperature"] = model.temperature
     if args.json:
         print_json(result)
     else:

@@ -16,10 +16,10 @@ from fastsoftmax.data.parts import Parts
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.report.page import sections
 from fastsoftmax.report.page.measured import Measured, Tones, tones_told
+from fastsoftmax.report.page.sections import LARGEST
 from fastsoftmax.report.weights import shape_of
 
 SCRIPTS = ("model.js", "ink.js", "drawing.js")
-LARGEST = 1e300  # of what is drawn in proportion
 HEAVIEST = 900_000  # bytes of weights that a page takes, a third more as text
 Array = NDArray[Any]
 
