@@ -27,6 +27,7 @@ _HOMES = {
     "SoftmaxRegressionCV": "estimators.selection",
     "SoftmaxSGDClassifier": "estimators.sgd",
     "path": "estimators.paths",
+    "register_skl2onnx": "estimators.converters",
     "Trainer": "training.trainer",
     "set_num_threads": "engine.threads",
     "get_num_threads": "engine.threads",
@@ -54,6 +55,7 @@ __all__ = [
     "one_hot",
     "path",
     "predict_proba",
+    "register_skl2onnx",
     "set_num_threads",
     "softmax",
     "temperature",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from fastsoftmax.data.parts import Parts
     from fastsoftmax.data.pieces import PartError
     from fastsoftmax.engine.threads import get_num_threads, set_num_threads
+    from fastsoftmax.estimators.converters import register_skl2onnx
     from fastsoftmax.estimators.paths import path
     from fastsoftmax.estimators.regression import SoftmaxRegression
     from fastsoftmax.estimators.selection import SoftmaxRegressionCV

@@ -268,7 +268,7 @@ class SoftmaxModel:
         -----
         Of opset 13 and IR version 7, as of ONNX 1.8 of 2020, which later runtimes read. Labels are 64-bit integers,
         floats, booleans or strings, as `classes` are; probabilities are one tensor, no list of maps. The temperature is
-        in the graph. Estimators have `to_model().to_onnx(path)`.
+        in the graph. Estimators have `to_model().to_onnx(path)`, pipelines `fs.register_skl2onnx`.
 
         Examples
         --------

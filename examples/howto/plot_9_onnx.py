@@ -14,6 +14,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
+import skl2onnx
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import fastsoftmax as fs
 
@@ -37,6 +40,15 @@ print(f"largest difference of probabilities {np.abs(probabilities - model.predic
 model.to_linear(path.with_suffix(".safetensors"), prefix="head.")
 back = fs.SoftmaxModel.from_linear(path.with_suffix(".safetensors"), prefix="head.")
 print(back.sha256() == model.sha256())
+
+# %%
+# A pipeline of scikit-learn, whose other parts skl2onnx converts:
+
+pipeline = make_pipeline(StandardScaler(), fs.SoftmaxRegression(tol=1e-3)).fit(X[:10000] / 255, y[:10000])
+fs.register_skl2onnx()
+graph = skl2onnx.to_onnx(pipeline, X_test[:1] / 255, options={"zipmap": False})
+label, _ = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"X": X_test / 255})
+print(f"same labels: {(label == pipeline.predict(X_test / 255)).all()}")
 
 # %%
 # Within scikit-learn, skops writes estimators so that nothing is unpickled: ``skops.io.load(path, trusted=names)`` with

@@ -1,7 +1,7 @@
 """A model as an ONNX graph, which a service can run without Python."""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,35 +41,50 @@ def write(
     files.write(path, model.SerializeToString())
 
 
+class Node(NamedTuple):
+    """An operator of a graph."""
+
+    operator: str
+    inputs: list[str]
+    output: str
+    attributes: dict[str, Any] = {}  # noqa: RUF012 - a tuple's default, which nobody writes to
+
+
+def nodes(given: str, dtype: str, tempered: bool = False) -> list[Node]:
+    """From X to its logits, probabilities and label; of any opset, for rows of two dimensions.
+
+    given, dtype: of X and of the weights.
+    tempered: there is a temperature, by which logits are divided for probabilities.
+    """
+    features, scores = "X" if given == dtype else "features", "tempered" if tempered else "logits"
+    return [
+        *([] if given == dtype else [Node("Cast", ["X"], features, {"to": kind(np.dtype(dtype))})]),
+        Node("MatMul", [features, "weights"], "products"),
+        Node("Add", ["products", "intercept"], "logits"),
+        *([Node("Div", ["logits", "temperature"], scores)] if tempered else []),
+        Node("Softmax", [scores], "probabilities", {"axis": 1}),
+        Node("ArgMax", ["logits"], "index", {"axis": 1, "keepdims": 0}),  # of equals the first
+        Node("Gather", ["classes", "index"], "label", {"axis": 0}),
+    ]
+
+
 def _model(coef: Array, intercept: Array, classes: Array, T: float, given: str, facts: dict[str, str]) -> Any:
     from onnx import helper, numpy_helper
 
-    (c, m), dtype = coef.shape, coef.dtype
-    kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in (*INPUTS, dtype.name)}
-    labels = _labels(classes)
+    (c, m), dtype, labels = coef.shape, coef.dtype, as_labels(classes)
     constants = {"weights": np.ascontiguousarray(coef.T), "intercept": intercept, "classes": labels}
-    nodes = []
-    if given != dtype.name:
-        nodes.append(helper.make_node("Cast", ["X"], ["features"], to=kinds[dtype.name]))
-    nodes += [
-        helper.make_node("MatMul", ["features" if nodes else "X", "weights"], ["products"]),
-        helper.make_node("Add", ["products", "intercept"], ["logits"]),
-    ]
     if T != 1:
         constants["temperature"] = np.array(T, dtype)
-        nodes.append(helper.make_node("Div", ["logits", "temperature"], ["tempered"]))
-    nodes += [
-        helper.make_node("Softmax", ["logits" if T == 1 else "tempered"], ["probabilities"], axis=1),
-        helper.make_node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0, select_last_index=0),
-        helper.make_node("Gather", ["classes", "index"], ["label"], axis=0),
-    ]
     graph = helper.make_graph(
-        nodes,
-        "fastsoftmax",
-        [helper.make_tensor_value_info("X", kinds[given], ["n", m])],
         [
-            helper.make_tensor_value_info("label", _kind(labels), ["n"]),
-            helper.make_tensor_value_info("probabilities", kinds[dtype.name], ["n", c]),
+            helper.make_node(node.operator, node.inputs, [node.output], **node.attributes)
+            for node in nodes(given, dtype.name, T != 1)
+        ],
+        "fastsoftmax",
+        [helper.make_tensor_value_info("X", kind(np.dtype(given)), ["n", m])],
+        [
+            helper.make_tensor_value_info("label", kind(labels.dtype), ["n"]),
+            helper.make_tensor_value_info("probabilities", kind(dtype), ["n", c]),
         ],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
@@ -80,7 +95,7 @@ def _model(coef: Array, intercept: Array, classes: Array, T: float, given: str, 
     return model
 
 
-def _labels(classes: Array) -> Array:
+def as_labels(classes: Array) -> Array:
     """As ONNX holds them: 64-bit integers, floats, booleans or strings."""
     if classes.dtype.kind == "U":
         return classes.astype(object)
@@ -89,7 +104,7 @@ def _labels(classes: Array) -> Array:
     return classes.astype({"f": np.float64, "b": np.bool_}.get(classes.dtype.kind, np.int64))
 
 
-def _kind(labels: Array) -> int:
+def kind(dtype: np.dtype[Any]) -> int:
     from onnx import TensorProto, helper
 
-    return int(TensorProto.STRING if labels.dtype == object else helper.np_dtype_to_tensor_dtype(labels.dtype))
+    return int(TensorProto.STRING if dtype.kind == "O" else helper.np_dtype_to_tensor_dtype(dtype))
