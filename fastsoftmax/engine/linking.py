@@ -19,7 +19,7 @@ from numba.core.registry import cpu_target
 NEEDED = ("_optimize_final_module", "_finalize_final_module", "_get_module_for_linking", "_finalize_dynamic_globals",
           "_verify_declare_only_symbols", "get_pointer_to_function", "serialize_using_bitcode",
           "serialize_using_object_code")  # fmt: skip
-NEEDED_TOO = ("_module_pass_manager", "_loopvect", "_opt_level", "_engine", "set_env")  # of what generates code
+NEEDED_TOO = ("_module_pass_manager", "_engine", "set_env")  # of what generates code
 MOVED = [name for name in NEEDED if not hasattr(JITCodeLibrary, name)]
 
 
@@ -29,12 +29,7 @@ class LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
     _emitted = False
 
     def _optimize_final_module(self) -> None:
-        """As Numba does first, before it inlines."""
-        codegen = self._codegen
-        passes, builder = codegen._module_pass_manager(
-            loop_vectorize=codegen._loopvect, slp_vectorize=False, opt=codegen._opt_level, cost="cheap"
-        )
-        passes.run(self._final_module, builder)
+        """Its functions have been, one by one; together they are when they are emitted."""
 
     def _finalize_final_module(self) -> None:
         if self._object_caching_enabled and self._compiled_object is not None:  # loaded from the cache

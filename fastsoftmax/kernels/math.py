@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from fastsoftmax.engine.jit import inlined, kernel
+from fastsoftmax.engine.jit import CHOSEN, inlined, kernel, outlined
 from fastsoftmax.engine.simd import LANE_BYTES, fma, load, polynomial, power_of_two, split, store, total, where_less
 from fastsoftmax.engine.threads import JIT
 
@@ -105,11 +105,11 @@ def exp_from(z: Any, origin: Any) -> Any:
 
 if JIT:
 
-    @overload(origin_of, jit_options={"error_model": "numpy"})
+    @overload(origin_of, jit_options=CHOSEN)
     def _compiled_origin(m: Any, low: float) -> Any:
         return _origin_of(m.dtype)
 
-    @overload(exp_from, jit_options={"error_model": "numpy"})
+    @overload(exp_from, jit_options=CHOSEN)
     def _compiled_exp(z: Any, origin: Any) -> Any:
         return _exp_from_of(z.dtype)
 
@@ -169,14 +169,14 @@ def log1p(x: Any) -> Any:
     return where_less(u, INFINITY, y, u)
 
 
-@kernel
+@outlined
 def exp_in_place(z: Any, M: Any, low: float) -> None:
     """`exp_from` of each entry, M the maximum of its row, of arrays whose length fills whole vectors."""
     for i in range(0, len(z), LANE_BYTES // z.itemsize):
         store(z, i, exp_from(load(z, i), origin_of(load(M, i), low)))
 
 
-@kernel
+@outlined
 def log1p_in_place(x: Any) -> None:
     """log(1 + x) of each entry, of an array of float64 whose length fills whole vectors."""
     for i in range(0, len(x), LANE_BYTES // 8):

@@ -18,7 +18,7 @@ from fastsoftmax.kernels.cross_entropy import block_cross_entropy
 from fastsoftmax.kernels.csr import row_logits, turn
 from fastsoftmax.kernels.gradient import block_logits
 from fastsoftmax.kernels.logits import ByClass, add_sums
-from fastsoftmax.kernels.updates import Step, adam_row, add_to_average, clear, sgd_row
+from fastsoftmax.kernels.updates import Step, adam_row, add_to_average, clear, part_of, sgd_row
 
 CATCH_UP, RESIDUALS, MOVE, SETTLE = range(4)
 MISSED = 7  # numbers of a product of steps: coef', velocity' of (coef, velocity), average' of all three
@@ -87,12 +87,6 @@ def multiply_steps(adam: bool, rule: Any, l2: float, lag: Any) -> None:
 
 
 @inlined
-def row_of(x: Any, j: int, classes: int) -> Any:
-    """The entries of a feature, or none if x is empty."""
-    return borrow(x, j * classes if len(x) else 0, classes if len(x) else 0)
-
-
-@inlined
 def catch_up(by: Any, scale: Any, w: Any, v: Any, average: Any, to: Any) -> None:
     """What a feature missed."""
     dtype = w.dtype.type
@@ -133,8 +127,9 @@ def _touched(
         return 0.0
     for s in range(start, stop):
         j = s if settles else np.int64(found.features[s])
-        w, average, to = row_of(state.coef, j, classes), row_of(state.coef_average, j, classes), row_of(W, j, classes)
-        u, v = row_of(state.coef_first, j, classes), row_of(state.coef_second, j, classes)
+        lo, hi = j * classes, (j + 1) * classes
+        w, average, to = part_of(state.coef, lo, hi), part_of(state.coef_average, lo, hi), part_of(W, lo, hi)
+        u, v = part_of(state.coef_first, lo, hi), part_of(state.coef_second, lo, hi)
         if stage != MOVE:
             if lag.seen[j] < clock:
                 velocity = borrow(u, 0, 0 if adam else len(u))

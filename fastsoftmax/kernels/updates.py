@@ -8,7 +8,7 @@ an entry for each of coef, in that order. All take the same arguments; drivers t
 import math
 from typing import Any, NamedTuple
 
-from fastsoftmax.engine.jit import Pointer, inlined, kernel
+from fastsoftmax.engine.jit import Pointer, inlined, kernel, pasted
 from fastsoftmax.engine.simd import borrow
 
 
@@ -101,7 +101,7 @@ def adam_row(rule: Any, now: Any, scale: Any, g: Any, w: Any, u: Any, v: Any, to
         to[j] = w[j] * scale[j]
 
 
-@inlined
+@pasted
 def part_of(x: Any, start: int, stop: int) -> Any:
     """Entries start..stop, or none of an empty array."""
     return borrow(x, start if len(x) else 0, stop - start if len(x) else 0)

@@ -31,6 +31,7 @@ MOST = 200  # products with the Hessian for a direction
 UNSURE = 1e-6  # of tol, for decrements of a Hessian of which rounding may hide a part
 CERTAIN = 12.0, 6.0  # logits that decide
 LEFT = 0.25  # of the slope, from which a longer step is tried where a gap proves it: wine takes 7 iterations, not 9
+FAR_TOO_SHORT = 8.0  # a step so many times longer than a direction: that is not Newton's; iris has steps of 2.7
 IDLE = 6  # iterations without progress that end it
 EXACT = np.dtype(np.float64)
 
@@ -122,7 +123,7 @@ class Whole:
 
     def learn(self, t: float) -> bool:
         """After a step of t times the direction, 0 if there was none; False if another would be the same."""
-        self.trusted = self.trusted and t <= 2  # a direction far too short is not that of Newton
+        self.trusted = self.trusted and t <= FAR_TOO_SHORT
         return self.damping.learn(t)
 
 
