@@ -209,6 +209,11 @@ class SoftmaxModel:
         -------
         coef : ndarray of shape (c, m)
         intercept : ndarray of shape (c,)
+
+        Raises
+        ------
+        TypeError
+            If `dtype` is none.
         """
         if self.temperature == 1:
             return self.coef, self.intercept

@@ -39,6 +39,11 @@ class OnCluster(SoftmaxClassifier):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of a name.
         """
         known = {name: value for name, value in parameters.items() if name not in OWN}
         super().set_params(**known)

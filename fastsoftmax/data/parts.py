@@ -56,7 +56,21 @@ class Parts:
 
     @classmethod
     def of(cls, source: Any) -> "Parts":
-        """Of pieces, or a stream of them, that are made already."""
+        """Of pieces, or a stream of them, that are made already.
+
+        Parameters
+        ----------
+        source : list of Piece, or Stream
+
+        Returns
+        -------
+        Parts
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
         self = object.__new__(cls)
         self._source = source
         self._check_any()
@@ -77,6 +91,13 @@ class Parts:
         Returns
         -------
         Parts
+
+        Raises
+        ------
+        TypeError
+            If `arrays` is a generator, which can be read but once.
+        ValueError
+            If there is none.
         """
         return cls(arrays)
 
@@ -133,6 +154,13 @@ class Parts:
         Returns
         -------
         Parts
+
+        Raises
+        ------
+        TypeError
+            If X has no shape or length, or no slices.
+        ValueError
+            If y or weight is of another length, or `rows` is less than 1.
 
         Examples
         --------
@@ -330,6 +358,10 @@ class Parts:
     def listed(self) -> Sequence[pieces.Piece]:
         """Pieces that can be read in any order.
 
+        Returns
+        -------
+        list of Piece
+
         Raises
         ------
         TypeError
@@ -348,7 +380,19 @@ class Parts:
         return getattr(self._source, "found", None) is not None or not isinstance(self._source, pieces.Stream)
 
     def each_read(self, visit: Callable[[str, Taken], Any], targets: bool = True) -> None:
-        """Calls `visit` with the name of each part and what it says, in order, while the next one is read."""
+        """Calls `visit` with the name of each part and what it says, in order, while the next one is read.
+
+        Parameters
+        ----------
+        visit : callable
+        targets : bool, default True
+            Whether labels and weights are read too.
+
+        Raises
+        ------
+        PartError
+            If a part cannot be read.
+        """
 
         def all_read() -> Iterator[tuple[str, Taken]]:
             for piece in self:

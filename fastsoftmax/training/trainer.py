@@ -80,6 +80,11 @@ class Trainer:
     shuffle_bytes : int, default 512 MB
         Of X in memory at once, where `fit` is given Parts of more. See the notes.
 
+    Raises
+    ------
+    ValueError
+        If a setting is none that training can have; it names the setting, and says what it may be.
+
     Attributes
     ----------
     history : list of dict
@@ -281,7 +286,29 @@ class Trainer:
         checkpoint: str | os.PathLike[str] | None = None,
         feature_names: Names | None = None,
     ) -> SoftmaxModel:
-        """As `fit`, on rows of these classes that were checked before."""
+        """As `fit`, on rows of these classes that were checked before.
+
+        Parameters
+        ----------
+        source : Source
+            Of rows.
+        classes : ndarray of shape (c,)
+        held : Validation, optional
+            Rows to validate on.
+        callbacks, resume, checkpoint
+            As in `fit`.
+        feature_names : ndarray of str, optional
+            The model's.
+
+        Returns
+        -------
+        SoftmaxModel
+
+        Raises
+        ------
+        ValueError
+            If there is no row, or `calibrate` has no rows that training did not see.
+        """
         rows, stream = source.rows, np.random.PCG64(self.seed)
         if resume is not None:
             stream.state = resume.stream
@@ -378,7 +405,12 @@ class Trainer:
         return train, source.held_out(held)
 
     def settings(self) -> Record:
-        """The settings, as JSON can hold them."""
+        """The settings, as JSON can hold them.
+
+        Returns
+        -------
+        dict
+        """
         names = ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "nesterov", "eps", "l2",
                  "label_smoothing", "seed", "fit_intercept", "accumulate_steps", "shuffle", "average",
                  "early_stopping", "patience", "validation_fraction")  # fmt: skip

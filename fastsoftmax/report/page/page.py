@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastsoftmax import files
 from fastsoftmax.data.gate import is_sparse
 from fastsoftmax.data.parts import Parts
+from fastsoftmax.data.pieces import Taken
 from fastsoftmax.model import SoftmaxModel
 from fastsoftmax.report.page import sections
 from fastsoftmax.report.page.measured import Measured, Tones, tones_told
@@ -104,8 +105,8 @@ def write_page(
     if not all(float(np.abs(array).max()) < LARGEST for array in (model.coef, model.intercept)):
         raise ValueError("the model's weights hold NaN or infinity, or are beyond 1e300: there is nothing to show")
     tones = None if pixels is None else _tones(pixels)
-    shape = shape_of(image, model.coef.shape[1], model.feature_names is not None or is_sparse(X))
-    measured = _measured(model, X, y, shape)
+    measured = _measured(model, X, y, image)
+    shape = _shape(model, image) if measured is None else measured.shape
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -115,11 +116,15 @@ def write_page(
     files.write(path, text.encode("utf-8", "replace"))
 
 
+def _shape(model: SoftmaxModel, image: Any) -> tuple[int, int] | None:
+    return shape_of(image, model.coef.shape[1], model.feature_names is not None)
+
+
 def _read(name: str) -> str:
     return resources(__package__).joinpath(name).read_text("utf-8")
 
 
-def _measured(model: SoftmaxModel, X: Any, y: Any, shape: tuple[int, int] | None) -> Measured | None:
+def _measured(model: SoftmaxModel, X: Any, y: Any, image: Any) -> Measured | None:
     if X is None:
         if y is not None:
             raise TypeError("y was given without X")
@@ -129,8 +134,14 @@ def _measured(model: SoftmaxModel, X: Any, y: Any, shape: tuple[int, int] | None
         raise TypeError("Parts must have their own y: leave y out")
     if not isinstance(X, Parts) and y is None:
         raise TypeError("y is missing: what the rows of X are")
-    measured = Measured(model, shape)
-    parts.each_read(lambda name, taken: measured.add(name, taken.X, taken.y))
+    measured = Measured(model, _shape(model, image))
+
+    def add(name: str, taken: Taken) -> None:
+        if image is None and is_sparse(taken.X):
+            measured.shape = None
+        measured.add(name, taken.X, taken.y)
+
+    parts.each_read(add)
     return measured
 
 

@@ -171,6 +171,16 @@ def test_sparse_rows_and_labels_nobody_knows(tmp_path, rng):
     assert f"{100 * np.mean(model.predict(X) == strange):.2f} %</strong> of 200" in text
 
 
+@pytest.mark.parametrize("parted", [False, True])
+def test_sparse_rows_are_no_images_unless_somebody_says_so(tmp_path, rng, parted):
+    X = sp.random_array((200, 784), density=0.05, format="csr", rng=rng, dtype=np.float32)
+    y = np.arange(200) % 3
+    model = fs.SoftmaxRegression(max_iter=20, tol=0.1).fit(X, y)
+    rows = (fs.Parts([(X[:90], y[:90]), (X[90:], y[90:])]),) if parted else (X, y)
+    assert "<canvas" not in page_of(tmp_path, model, *rows)
+    assert "<canvas" in page_of(tmp_path, model, *rows, image=True)
+
+
 def test_heavy_weights_leave_the_canvas_out(tmp_path):
     model = fs.SoftmaxModel(np.zeros((300, 784), np.float64), np.zeros(300))
     text = page_of(tmp_path, model, pixels=(0, 1))
