@@ -29,7 +29,7 @@ class LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
     _emitted = False
 
     def _optimize_final_module(self) -> None:
-        """Its functions have been, one by one; together they are when they are emitted."""
+        """Not yet: its functions were, one by one."""
 
     def _finalize_final_module(self) -> None:
         if self._object_caching_enabled and self._compiled_object is not None:  # loaded from the cache
@@ -57,7 +57,11 @@ class LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
     def get_pointer_to_function(self, name: str) -> int:
         self._ensure_finalized()
         if not self._emitted:
-            if not any(function.name == name for function in self.get_defined_functions()):
+            try:
+                function = self._final_module.get_function(name)
+            except NameError:
+                return 0
+            if function.is_declaration:
                 return 0
             self.emit()
         return int(super().get_pointer_to_function(name))

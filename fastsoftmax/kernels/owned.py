@@ -94,7 +94,7 @@ def owned_steps(  # type: ignore[no-untyped-def]
     rule, state, folded, T, P, Z, index, stats, logs, losses, G, g, item_losses,
 ):  # fmt: skip
     """Batches start..stop of `size` rows of `order`, each one step; `move` moves the intercept."""
-    n, sums, units = len(order), g.reshape(g.size), len(W) // (design.features * (LANE_BYTES // W.itemsize))
+    n, sums, units = len(order), borrow(g, 0, g.size), len(W) // (design.features * (LANE_BYTES // W.itemsize))
     powers, counts = state.powers, state.counts
     for t in range(start, stop):
         first, last = t * size, min(t * size + size, n)

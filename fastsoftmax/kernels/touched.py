@@ -159,7 +159,7 @@ def touched_steps(  # type: ignore[no-untyped-def]
     l2, state, found, columns, lag, R, Z, index, stats, logs, losses, row, g, block_losses,
 ):  # fmt: skip
     """Batches start..stop of `size` rows of `order`, each one step; `move` moves the intercept."""
-    n, lazy, sums = len(order), len(lag.seen) > 0, g.reshape(g.size)
+    n, lazy, sums = len(order), len(lag.seen) > 0, borrow(g, 0, g.size)
     powers, counts = state.powers, state.counts
     for t in range(start, stop):
         first, last = t * size, min(t * size + size, n)
@@ -198,7 +198,7 @@ def settle(  # type: ignore[no-untyped-def]
     logs, losses, row, g, block_losses,
 ):  # fmt: skip
     """All features catch up."""
-    m, now, sums = design.m, Step(0.0, 0.0, l2, 0.0, 0.0), g.reshape(g.size)
+    m, now, sums = design.m, Step(0.0, 0.0, l2, 0.0, 0.0), borrow(g, 0, g.size)
     multiply_steps(adam, rule, l2, lag)
     for w in prange(workers):
         chunk(

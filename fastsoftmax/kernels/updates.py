@@ -43,12 +43,11 @@ def clear(x: Any) -> None:
 def add_range(partials: Any, first: int, last: int) -> None:
     """partials[0, first:last] = the sum of all, in order; a panel at a time, which stays in cache."""
     count, length = partials.shape
-    flat = partials.reshape(partials.size)
     for start in range(first, last, 1024):
         panel = min(1024, last - start)
-        total = borrow(flat, start, panel)
+        total = borrow(partials, start, panel)
         for q in range(1, count):
-            part = borrow(flat, q * length + start, panel)
+            part = borrow(partials, q * length + start, panel)
             for i in range(panel):
                 total[i] += part[i]
 
@@ -113,7 +112,7 @@ def _sgd(
 ) -> float:  # fmt: skip
     """SGD, of entries start..stop."""
     add_range(partials, start, stop)
-    g = borrow(partials.reshape(partials.size), start, stop - start)
+    g = borrow(partials, start, stop - start)
     w, to = part_of(coef, start, stop), part_of(W, start, stop)
     sgd_row(rule, now, part_of(scale, start, stop), g, w, part_of(velocity, start, stop), to)
     add_to_average(w, count, part_of(average, start, stop))
@@ -126,7 +125,7 @@ def _adam(
 ) -> float:  # fmt: skip
     """Adam, of entries start..stop."""
     add_range(partials, start, stop)
-    g = borrow(partials.reshape(partials.size), start, stop - start)
+    g = borrow(partials, start, stop - start)
     w, to = part_of(coef, start, stop), part_of(W, start, stop)
     u, v = part_of(first, start, stop), part_of(second, start, stop)
     adam_row(rule, now, part_of(scale, start, stop), g, w, u, v, to)

@@ -179,17 +179,18 @@ def transpose(typingctx, source, base, stride, out, o, width):  # type: ignore[n
     return types.void(source, i64, i64, out, i64, i64), codegen
 
 
-@operation(lambda array, start, length: array[start : start + length])
+@operation(lambda array, start, length: array.reshape(-1)[start : start + length])
 def borrow(typingctx, array, start, length):  # type: ignore[no-untyped-def]
-    """array[start : start + length], borrowed: a slice of Numba's own counts references, atomically, and checks."""
+    """Entries start..start + length, borrowed: a slice of Numba's own counts references, atomically, and checks."""
+    flat = array.copy(ndim=1)
 
     def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
-        made, size = ctx.make_array(array)(ctx, b), I64(array.dtype.bitwidth // 8)
+        made, size = ctx.make_array(flat)(ctx, b), I64(array.dtype.bitwidth // 8)
         data = pointer(ctx, b, array, *args[:2])
         ctx.populate_array(made, data=data, shape=[args[2]], strides=[size], itemsize=size, meminfo=None, parent=None)
         return made._getvalue()
 
-    return array(array, types.int64, types.int64), codegen
+    return flat(array, types.int64, types.int64), codegen
 
 
 @operation(lambda array, offset: None)
