@@ -98,6 +98,34 @@ def test_ctrl_c(run_python, work):
     assert float(run_python(CTRL_C + WORK[work], timeout=120)) < 20
 
 
+CALLED_BACK = """
+import os, signal, sys
+import numpy as np
+import fastsoftmax as fs
+from numba.core.registry import cpu_target
+lost = []
+sys.unraisablehook = lost.append
+engine = cpu_target.target_context.codegen()._engine._ee
+notify = engine._object_cache_notify
+def interrupted(module, code):
+    os.kill(os.getpid(), signal.SIGINT)
+    notify(module, code)
+engine._object_cache_notify = interrupted
+try:
+    fs.softmax(np.zeros((3, 4)))
+    print("went on")
+except KeyboardInterrupt:
+    engine._object_cache_notify = notify
+    print("heard", len(lost), fs.softmax(np.zeros((1, 4))).tolist())
+"""
+
+
+@jit_only
+def test_ctrl_c_while_llvm_calls_back(run_python, tmp_path):
+    """Nothing is lost: neither the interruption, nor what was compiled."""
+    assert run_python(CALLED_BACK, FASTSOFTMAX_CACHE_DIR=tmp_path) == "heard 0 [[0.25, 0.25, 0.25, 0.25]]"
+
+
 def swallow(times):
     """What LLVM's callbacks into Python do to an exception: they print it, and go on."""
     with contextlib.suppress(KeyboardInterrupt):

@@ -30,10 +30,19 @@ from fastsoftmax.engine.threads import JIT, is_warming, parallel
 logger = logging.getLogger("fastsoftmax")
 PATIENCE = 10.0  # seconds that a fork waits for threads that compile
 # Kernels own no memory, so they count no references, and NumPy's expressions over whole arrays, which Numba would
-# rewrite, have no place in them: without both, an iris fit compiles in 0.87 of the time.
+# rewrite, have no place in them: without both, a fit of iris compiled in 0.87 of the time.
 LEAN = {"_nrt": False, "no_rewrites": True}
 OPTIONS = {"error_model": "numpy", "nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
 CHOSEN = {"error_model": "numpy", "no_cfunc_wrapper": True} | LEAN  # of bodies that types choose
+
+
+def _called_back(frame: Any) -> bool:
+    """Whether LLVM called: Python would print an exception there, and go on."""
+    while frame is not None:
+        if frame.f_code.co_name.startswith("_raw_object_cache"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _hearing_ctrl_c(compile_: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +58,8 @@ def _hearing_ctrl_c(compile_: Callable[..., Any]) -> Callable[..., Any]:
 
         def note(number: int, frame: Any) -> None:
             heard.append(number)
-            signal.default_int_handler(number, frame)
+            if not _called_back(frame):
+                signal.default_int_handler(number, frame)
 
         signal.signal(signal.SIGINT, note)
         try:
