@@ -40,22 +40,19 @@ def _infer(operator: Any) -> None:
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add what `predict` and `predict_proba` do; with raw scores, logits instead of probabilities.
 
-    In float64 if X or the weights are, as by the estimator; then cast to what skl2onnx declares for its input. The raw
+    In the dtype of the estimator's product of X and weights; then cast to what skl2onnx declares for its input. The raw
     scores of two classes are -d and d where `decision_function` is d, as those of LogisticRegression; the softmax of
     half of them is what is probable.
     """
-    from skl2onnx.common import data_types as types
-
-    floats = {types.FloatTensorType: "float32", types.DoubleTensorType: "float64"}
     estimator, (label, scores) = operator.raw_operator, operator.outputs
     model, raw = estimator.to_model(), container.get_options(estimator, {"raw_scores": False})["raw_scores"]
-    given, declared = floats.get(type(operator.inputs[0].type), "integers"), np.dtype(floats[type(scores.type)])
-    dtype = np.result_type(model.coef, *[name for name in floats.values() if name == given])
+    given, declared = _dtype(operator.inputs[0].type), _dtype(scores.type)
+    dtype = np.result_type(model.coef, given)
     scale = dtype.type(2 if raw and len(model.classes) == 2 else 1)
 
     names = {"X": operator.inputs[0].full_name, "label": label.full_name}
     result = "logits" if raw else "probabilities"
-    nodes = [node for node in onnx.nodes(given, dtype.name) if not (raw and node.output == "probabilities")]
+    nodes = [node for node in onnx.nodes(given.name, dtype.name) if not (raw and node.output == "probabilities")]
     if dtype == declared:
         names[result] = scores.full_name
     else:
@@ -63,7 +60,9 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         nodes.append(onnx.Node("Cast", [result], "declared", {"to": onnx.kind(declared)}))
 
     def named(name: str) -> str:
-        return str(names.setdefault(name, scope.get_unique_variable_name(name)))
+        if name not in names:
+            names[name] = scope.get_unique_variable_name(name)
+        return str(names[name])
 
     weights, intercept = model.coef.T.astype(dtype) * scale, model.intercept.astype(dtype) * scale
     for name, values in {"weights": weights, "intercept": intercept, "classes": _classes(scope, estimator)}.items():
@@ -78,12 +77,21 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         )
 
 
+def _dtype(kind: Any) -> np.dtype[Any]:
+    """Of a type of skl2onnx's."""
+    from onnx import helper
+    from skl2onnx.common.data_types import guess_proto_type
+
+    dtype: np.dtype[Any] = helper.tensor_dtype_to_np_dtype(guess_proto_type(kind))
+    return dtype
+
+
 def _classes(scope: Any, estimator: Any) -> NDArray[Any]:
     """Labels as skl2onnx has them: strings, or integers; its option `nocl` means 0..c - 1."""
     classes = np.asarray(estimator.classes_)
     if scope.get_options(estimator, {"nocl": False})["nocl"]:
         return np.arange(len(classes))
     labels = onnx.as_labels(classes.astype(str) if classes.dtype == object else classes)
-    return (
-        labels if labels.dtype == object else labels.astype(np.int64)
-    )  # floats are whole numbers, or no fit took them
+    if labels.dtype == object:
+        return labels
+    return labels.astype(np.int64)  # of floats, which are whole numbers: no fit takes others

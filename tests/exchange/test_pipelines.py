@@ -98,8 +98,19 @@ def test_labels_of_truth():
 def test_inputs_of_integers(dtype):
     X, y = iris()
     X = X.mean(0) < X if dtype is bool else (X * 10).astype(dtype)
-    _, probabilities = agrees(fs.SoftmaxRegression().fit(X, y), X)
-    assert probabilities.dtype == np.float32
+    for fitted in (X, X.astype(np.float32)):
+        _, probabilities = agrees(fs.SoftmaxRegression().fit(fitted, y), X)
+        assert probabilities.dtype == np.float32
+
+
+def test_integers_that_float32_cannot_hold():
+    """Times weights of float32 they are float64, in the graph too."""
+    X, y = iris(dtype=np.float32)
+    estimator = fs.SoftmaxRegression().fit(X, y)
+    estimator.coef_ = np.array([[0, 0, 0, 0], [1, -1, 0, 0], [-1, 1, 0, 0]], np.float32)
+    estimator.intercept_ = np.zeros(3, np.float32)
+    label, _ = agrees(estimator, np.array([[2**25 + 1, 2**25, 0, 0], [2**25, 2**25 + 1, 0, 0]], np.int64))
+    assert label.tolist() == LABELS["integers"][[1, 2]].tolist()
 
 
 @pytest.mark.parametrize(("fitted", "given"), [("float32", "float64"), ("float64", "float32"), ("float64", "float64")])
