@@ -213,7 +213,7 @@ class SoftmaxModel:
         Raises
         ------
         TypeError
-            If `dtype` is none.
+            If there is a temperature, and `dtype` is no dtype.
         """
         if self.temperature == 1:
             return self.coef, self.intercept

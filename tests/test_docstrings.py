@@ -1,4 +1,7 @@
-"""Every public name says in numpydoc's sections what it takes, returns and raises, and has an example."""
+"""Every public name has numpydoc's sections of what it takes, returns and raises, and an example.
+
+Whether parameters are those of the signature, numpydoc tells when the site is built.
+"""
 
 import inspect
 

@@ -160,7 +160,7 @@ class Parts:
         TypeError
             If X has no shape or length, or no slices.
         ValueError
-            If y or weight is of another length, or `rows` is less than 1.
+            If y or weight is of another length, X has no rows, or `rows` is less than 1.
 
         Examples
         --------

@@ -30,7 +30,8 @@ from fastsoftmax.engine.threads import JIT, is_warming, parallel
 logger = logging.getLogger("fastsoftmax")
 PATIENCE = 10.0  # seconds that a fork waits for threads that compile
 # Kernels own no memory, so they count no references, and NumPy's expressions over whole arrays, which Numba would
-# rewrite, have no place in them: without both, a fit of iris compiled in 0.87 of the time.
+# rewrite, have no place in them: without both, a fit of iris compiled in 0.87 of the time. A kernel that returned part
+# of an array to Python would return all of it; one that makes an array does not compile.
 LEAN = {"_nrt": False, "no_rewrites": True}
 OPTIONS = {"error_model": "numpy", "nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
 CHOSEN = {"error_model": "numpy", "no_cfunc_wrapper": True} | LEAN  # of bodies that types choose

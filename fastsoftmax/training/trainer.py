@@ -82,8 +82,9 @@ class Trainer:
 
     Raises
     ------
-    ValueError
-        If a setting is none that training can have; it names the setting, and says what it may be.
+    TypeError, ValueError
+        If the optimizer, the schedule or a number is none that there is. `label_smoothing` and `scale` are checked by
+        `fit`.
 
     Attributes
     ----------

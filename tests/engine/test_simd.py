@@ -1,5 +1,6 @@
 """One test an operation: compiled, against NumPy; with the JIT off the Python definitions are under test."""
 
+import numba
 import numpy as np
 import pytest
 from numba import prange
@@ -134,6 +135,21 @@ def test_transpose_and_borrow(rng, dtype):
             assert out[2 + p * width + i] == x[1 + i * 20 + p]
     assert out[0] == 7
     assert np.count_nonzero(out) == 1 + n * n  # nothing else is written
+
+
+@kernel
+def first(x, start):
+    return simd.borrow(x, start, 1)[0]
+
+
+@pytest.mark.skipif(not JIT, reason="with the JIT off a slice is NumPy's")
+def test_what_is_borrowed_from_lies_in_order(rng):
+    x = rng.standard_normal((3, 4))
+    assert first(x, 6) == x[1, 2]
+    assert first(x.reshape(-1), 6) == x[1, 2]
+    for other in (np.asfortranarray(x), x[:, ::2], x[::2].T):
+        with pytest.raises(numba.TypingError):
+            first(other, 1)
 
 
 TILE, SIDE = (0, 0, 0), (0, 0)

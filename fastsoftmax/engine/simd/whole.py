@@ -181,7 +181,12 @@ def transpose(typingctx, source, base, stride, out, o, width):  # type: ignore[n
 
 @operation(lambda array, start, length: array.reshape(-1)[start : start + length])
 def borrow(typingctx, array, start, length):  # type: ignore[no-untyped-def]
-    """Entries start..start + length, borrowed: a slice of Numba's own counts references, atomically, and checks."""
+    """Entries start..start + length of a C-contiguous array, borrowed: Numba's own slices count references, and check.
+
+    Of any other layout it has no type: its entries do not lie one after another.
+    """
+    if array.layout != "C":
+        return None
     flat = array.copy(ndim=1)
 
     def codegen(ctx, b, sig, args):  # type: ignore[no-untyped-def]
