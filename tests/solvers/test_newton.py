@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 
+import fastsoftmax as fs
 from fastsoftmax.data.layouts import as_design
 from fastsoftmax.data.targets import as_targets
 from fastsoftmax.objective.curvature import others
 from fastsoftmax.objective.hessian import Hessian
+from fastsoftmax.solvers import newton
 from tests.conftest import problem_of
 
 
@@ -48,3 +51,19 @@ def test_decided_rows_keep_their_curvature(rng):
     scale = 1 / np.sqrt(np.diagonal(H))
     assert 0 < np.diagonal(H).min() < 1e-17
     assert np.linalg.eigvalsh(H * scale * scale[:, None]).min() > -1e-13
+
+
+def test_a_long_step_far_from_the_optimum_costs_no_trust(monkeypatch):
+    """iris takes one of 2.5 directions; products with the Hessian are not needed after it."""
+    monkeypatch.setattr(newton, "newton_direction", lambda *_: pytest.fail("the direction is Newton's as it is"))
+    model = fs.SoftmaxRegression(tol=1e-8).fit(*load_iris(return_X_y=True))
+    assert model.solver_ == "newton"
+    assert model.optimality_ <= 1e-8
+
+
+@pytest.mark.parametrize(("t", "trusted"), [(1.0, True), (newton.FAR_TOO_SHORT, True), (100.0, False)])
+def test_directions_far_too_short_are_not_trusted_again(t, trusted):
+    whole = newton.Whole()
+    for step in (t, 1.0):
+        whole.learn(step)
+        assert whole.trusted == trusted
